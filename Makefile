@@ -1,0 +1,76 @@
+# Patella: every target installs what it needs (and says so first). `make help` lists them.
+SHELL := /bin/bash
+PRESET ?= release
+BUILD := build/$(PRESET)
+export PATELLA_CACHE ?= $(HOME)/.cache/patella
+export CCACHE_DIR ?= $(PATELLA_CACHE)/ccache
+export CCACHE_MAXSIZE ?= 3G
+JOBS ?= $(shell nproc)
+PROGRAMS := patella patella-sidecar patella-engine
+SAMPLE ?= deploy/samples/smollm2.yaml
+REPORT ?= build/report.html
+
+.PHONY: help
+help: ## Show this list
+	@echo "Patella finds the knee of an LLM server's latency-throughput curve and caps concurrency there."
+	@echo
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PRESET=release|dev|asan|tsan chooses the build, PATELLA_CACHE=$(PATELLA_CACHE) holds downloads and ccache."
+
+.PHONY: setup-demo setup-test
+setup-demo:
+	@tools/setup/install.sh demo
+setup-test: setup-demo
+	@tools/setup/install.sh test
+
+.PHONY: programs
+programs: setup-demo ## Build patella, patella-sidecar and patella-engine into build/release/bin
+	@mkdir -p build
+	@[ -e $(BUILD)/build.ninja ] || cmake --preset $(PRESET) -DPATELLA_BUILD_TESTS=OFF >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+	@echo "building $(PROGRAMS)"
+	@ninja -C $(BUILD) -j$(JOBS) $(PROGRAMS)
+
+.PHONY: model
+model: setup-demo ## Fetch the 135M-parameter demo model into PATELLA_CACHE
+	@tools/fetch_model.sh
+
+.PHONY: demo
+demo: programs model ## Find a real model's knee on this machine and hold it under 3x load
+	@$(BUILD)/bin/patella demo -f $(SAMPLE) --report $(REPORT)
+
+.PHONY: up
+up: programs model ## Serve the demo model behind a tuned limit until Ctrl-C
+	@$(BUILD)/bin/patella up -f $(SAMPLE)
+
+.PHONY: build
+build: setup-test ## Build everything, tests included
+	@mkdir -p build
+	@cmake --preset $(PRESET) -DPATELLA_BUILD_TESTS=ON >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+	@ninja -C $(BUILD) -j$(JOBS)
+
+.PHONY: check
+check: build ## The quick tests: no root, no network, no model (2 minutes at most once built)
+	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS)
+
+.PHONY: test
+test: build model clients ## Every test but the long ones: what CI runs
+	@cd $(BUILD) && ctest --output-on-failure -LE soak -j1
+
+.PHONY: clients
+clients: setup-demo
+	@tools/setup/venv.sh python-clients >/dev/null
+	@tools/setup/venv.sh python-tgi-client >/dev/null
+
+.PHONY: sanitize
+sanitize: ## Unit and sidecar tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	@$(MAKE) check PRESET=asan
+	@$(MAKE) check PRESET=tsan
+
+.PHONY: format
+format: setup-test ## Format all C++ with clang-format
+	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+.PHONY: clean
+clean: ## Remove build/
+	@rm -rf build

@@ -1,0 +1,85 @@
+# Compiler settings, third-party targets and the helpers that every CMakeLists.txt here uses.
+#
+#   patella_library(NAME base SOURCES a.cc DEPS patella::http absl::status)     -> patella_base, alias patella::base
+#   patella_program(NAME patella-engine SOURCES main.cc DEPS ...)               -> build/<preset>/bin/patella-engine
+#   patella_test(NAME limiter_test SOURCES limiter_test.cc DEPS ... [LABELS check])
+#
+# DEPS are linked PUBLIC for libraries: what a library links is what its includers may include. The arrows drawn by these lists
+# are checked against the #include lines by tools/check_includes.py.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)  # one Boost a process: libcpprest brings its own copy of Boost.Asio symbols
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wno-missing-field-initializers -Werror)
+# GCC 12 warns falsely inside its own headers once sanitizers or -O3 rearrange them (PR 105562, 105329).
+add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
+
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Eigen3 REQUIRED NO_MODULE)
+find_package(nlohmann_json REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(prometheus-cpp REQUIRED COMPONENTS core)
+pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++)
+
+# Beast and Asio 1.74: header-only use; GCC 12 no longer brings <utility> in by accident.
+add_library(patella_beast INTERFACE)
+target_compile_options(patella_beast INTERFACE "SHELL:-include utility")
+target_compile_definitions(patella_beast INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_USE_STD_STRING_VIEW)
+target_link_libraries(patella_beast INTERFACE Threads::Threads)
+
+function(patella_library)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(A_SOURCES)
+    add_library(patella_${A_NAME} STATIC ${A_SOURCES})
+    target_include_directories(patella_${A_NAME} PUBLIC ${CMAKE_SOURCE_DIR})
+    target_link_libraries(patella_${A_NAME} PUBLIC ${A_DEPS} PRIVATE ${A_PRIVATE_DEPS})
+  else()
+    add_library(patella_${A_NAME} INTERFACE)
+    target_include_directories(patella_${A_NAME} INTERFACE ${CMAKE_SOURCE_DIR})
+    target_link_libraries(patella_${A_NAME} INTERFACE ${A_DEPS})
+  endif()
+  add_library(patella::${A_NAME} ALIAS patella_${A_NAME})
+endfunction()
+
+function(patella_program)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS" ${ARGN})
+  add_executable(${A_NAME} ${A_SOURCES})
+  target_include_directories(${A_NAME} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${A_NAME} PRIVATE PATELLA_VERSION="${PROJECT_VERSION}")
+  target_link_libraries(${A_NAME} PRIVATE ${A_DEPS})
+endfunction()
+
+# LABELS: "check" (default; no root, network, model or timing) or "model" (needs the demo model in PATELLA_CACHE).
+function(patella_test)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT A_LABELS)
+    set(A_LABELS check)
+  endif()
+  add_executable(${A_NAME} ${A_SOURCES})
+  set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_include_directories(${A_NAME} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${A_NAME} PRIVATE PATELLA_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/testdata")
+  target_link_libraries(${A_NAME} PRIVATE ${A_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${A_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${A_LABELS}" TIMEOUT 300)
+endfunction()
+
+# add_subdirectory for each folder that has a CMakeLists.txt.
+function(patella_subdirectories)
+  foreach(dir ${ARGN})
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${dir}/CMakeLists.txt)
+      add_subdirectory(${dir})
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs the Debian packages named in the given lists, after showing which are missing. Does nothing when all are there.
+#   tools/setup/install.sh demo [test ...]        reads tools/setup/packages-NAME.txt
+set -euo pipefail
+cd "$(dirname "$0")"
+
+missing=()
+for list in "$@"; do
+  while read -r package; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done < <(grep -v '^#' "packages-$list.txt")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+echo "These Debian packages are needed and not installed:"
+printf '  %s\n' "${missing[@]}"
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "Install them as root: apt-get install --no-install-recommends ${missing[*]}" >&2; exit 1; }
+  echo "Installing them asks for root (sudo)."
+  as_root=(sudo)
+fi
+# A package that brings a daemon must not start it here.
+policy=/usr/sbin/policy-rc.d
+made_policy=
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+  "${as_root[@]}" chmod +x $policy
+  made_policy=1
+fi
+trap '[ -z "$made_policy" ] || "${as_root[@]}" rm -f $policy' EXIT
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
