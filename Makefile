@@ -61,6 +61,14 @@ test: build model clients ## Every test but the long ones: what CI runs
 clients: setup-demo
 	@tools/setup/venv.sh python-clients >/dev/null
 	@tools/setup/venv.sh python-tgi-client >/dev/null
+	@tools/setup/venv.sh python-llamacpp >/dev/null
+
+.PHONY: accept
+accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)
+	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin python3 tests/acceptance/accept.py
+
+.PHONY: soak
+soak: accept ## The long tests
 
 .PHONY: sanitize
 sanitize: ## Unit and sidecar tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer

@@ -24,7 +24,7 @@ ALLOWED = {
     "engine/text": ["lib/base", "engine/formats"],
     "engine/backend": ["lib/base", "engine/formats"],
     "engine/model": ["lib/base", "engine/formats", "engine/backend"],
-    "engine/schedule": ["lib/base"],
+    "engine/schedule": ["lib/base", "engine/backend"],
     "engine/serve": ["lib", "engine", "patella"],
     "sidecar/tuner": ["lib/base", "lib/science"],
     "sidecar": ["lib", "sidecar", "patella"],

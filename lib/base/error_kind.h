@@ -1,7 +1,8 @@
-// The closed list of ways a request or a command can fail, and what each means to HTTP, gRPC, the shell and the metrics.
+// The closed list of ways a request or a command can fail, and what each means to HTTP, gRPC, the shell and the
+// metrics.
 //
-// The table in error_kind.cc is the only place where an error gets its HTTP status, its TGI error_type, its OpenAI error
-// type, its exit code and its metric label.
+// The table in error_kind.cc is the only place where an error gets its HTTP status, its TGI error_type, its OpenAI
+// error type, its exit code and its metric label.
 #pragma once
 
 #include <string_view>
@@ -11,15 +12,15 @@
 namespace patella {
 
 enum class ErrorKind {
-  kBadRequest,      // not JSON, wrong type, unknown parameter value              400
-  kNotFound,        // unknown route or model                                     404
-  kTooLarge,        // body or header over the limit                              413
-  kValidation,      // well-formed but cannot be served: prompt too long          422, TGI "validation"
-  kGeneration,      // the engine failed while generating                         424, TGI "generation"
-  kOverloaded,      // over MAX_CONCURRENT_REQUESTS                               429, TGI "overloaded"
-  kInternal,        // our bug                                                    500
-  kUnavailable,     // engine gone or not ready                                   503, TGI "unhealthy"
-  kTimeout,         // the engine or client took longer than allowed              504
+  kBadRequest,   // not JSON, wrong type, unknown parameter value              400
+  kNotFound,     // unknown route or model                                     404
+  kTooLarge,     // body or header over the limit                              413
+  kValidation,   // well-formed but cannot be served: prompt too long          422, TGI "validation"
+  kGeneration,   // the engine failed while generating                         424, TGI "generation"
+  kOverloaded,   // over MAX_CONCURRENT_REQUESTS                               429, TGI "overloaded"
+  kInternal,     // our bug                                                    500
+  kUnavailable,  // engine gone or not ready                                   503, TGI "unhealthy"
+  kTimeout,      // the engine or client took longer than allowed              504
 };
 
 struct ErrorKindInfo {
@@ -34,8 +35,8 @@ struct ErrorKindInfo {
 
 const ErrorKindInfo& InfoOf(ErrorKind kind);
 
-// The kind that best fits a Status: ResourceExhausted is overload, Unavailable is unavailable, InvalidArgument a bad request,
-// OutOfRange and FailedPrecondition validation; anything else internal.
+// The kind that best fits a Status: ResourceExhausted is overload, Unavailable is unavailable, InvalidArgument a bad
+// request, OutOfRange and FailedPrecondition validation; anything else internal.
 ErrorKind KindOf(const absl::Status& status);
 
 }  // namespace patella

@@ -1,6 +1,7 @@
 // One thread's event loop: everything in lib/http runs on a Loop, and its callbacks run on that Loop's thread.
 //
-// Threading: Post and Stop are thread-safe; all else is called on the loop's thread (or before Run). No callback may block.
+// Threading: Post and Stop are thread-safe; all else is called on the loop's thread (or before Run). No callback may
+// block.
 #pragma once
 
 #include <functional>
@@ -30,7 +31,8 @@ class Loop {
   [[nodiscard]] std::unique_ptr<Timer> After(Duration delay, std::function<void()> fn);
   [[nodiscard]] std::unique_ptr<Timer> Every(Duration period, std::function<void()> fn);
 
-  // Calls fn with the signal's number on the loop's thread, each time one of SIGINT, SIGTERM, SIGHUP (as listed) arrives.
+  // Calls fn with the signal's number on the loop's thread, each time one of SIGINT, SIGTERM, SIGHUP (as listed)
+  // arrives.
   void OnSignals(std::initializer_list<int> signals, std::function<void(int)> fn);
 
   TimePoint Now() const { return std::chrono::steady_clock::now(); }

@@ -1,0 +1,57 @@
+// The demo's load blocks and what follows from them. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/exit_code.h"
+#include "cli/report/report.h"
+
+namespace patella::cli {
+
+enum class Arm {
+  kReference,  // a fixed concurrency at the limit, straight to the engine; repeats at both ends to show the noise
+  kBelow,      // 0.7 × the limit
+  kAbove,      // 1.3 × the limit
+  kWith,       // 3 × the limit through the sidecar
+  kWithout,    // 3 × the limit straight to the engine
+};
+
+struct Block {
+  Arm arm = Arm::kReference;
+  int concurrency = 1;
+  double seconds = 10;  // measured part
+};
+
+struct Measured {
+  Arm arm = Arm::kReference;
+  int concurrency = 1;
+  double latency_ms = 0;         // of the target's metric at its quantile
+  double tokens_per_second = 0;
+  double attainment = 1;         // share of completed requests that met every target
+  int completed = 0, refused = 0, failed = 0;
+
+  double goodput() const { return tokens_per_second * attainment; }
+};
+
+// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands at both ends.
+// A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but lasts at least 5 s.
+// `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
+
+// What a block will take, its warm-up included.
+double SecondsOf(const Block& block, double a_ms, double b_ms, int output_tokens, int limit);
+
+struct Verdict {
+  ExitCode code = kOk;
+  std::string sentence;
+  Tone tone = Tone::kGood;
+  double noise = 0;          // how far the two references are apart, as a share of their mean
+  double goodput_share = 0;  // of the best fixed limit
+  std::vector<ReportArm> arms;
+};
+
+// `unit`: "ms/token" or "ms". `quantile`: 0.9 → "p90".
+Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile, const std::string& unit);
+
+}  // namespace patella::cli

@@ -1,0 +1,60 @@
+// What the sidecar says of itself on /status.json, as values; and as a Report for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/report/report.h"
+#include "lib/api/inference_deployment.h"
+
+namespace patella::cli {
+
+struct SidecarView {
+  std::string state;  // Boot | WarmUp | Ramp | Verify | Ready | Degraded
+  std::string message;
+  std::string error;
+  std::string phase;
+  int concurrency = 0;
+  double gap_ms = 0;
+  double fraction = 0;
+  int limit = 0;
+  std::string bound_by;
+  std::string confidence;
+  struct Point {
+    int concurrency = 0;
+    double mean_ms_per_token = 0, tokens_per_second = 0;
+    int samples = 0;
+  };
+  std::vector<Point> points;
+  double a_ms = 0, b_ms = 0;
+  std::optional<double> cap;
+  double fit_error_ratio = 0;
+  struct Verify {
+    int concurrency = 0;
+    double quantile_ms = 0, mean_ms_per_token = 0, tokens_per_second = 0;
+    bool passed = false;
+    int requests = 0;
+  };
+  std::vector<Verify> verify;
+  struct Knee {
+    std::string definition;
+    double concurrency = 0;
+  };
+  std::vector<Knee> knees;
+  long calibration_tokens = 0;
+  double calibration_seconds = 0;
+};
+
+absl::StatusOr<SidecarView> ParseView(std::string_view json);
+
+// Points, law, knees, limit and what binds it, without the load test.
+Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deployment);
+
+// "p90 time per output token ≤ 50 ms".
+std::string TargetText(const api::LatencyObjective& objective);
+
+// "TimePerOutputToken" → "the target for time per output token".
+std::string BoundByText(const std::string& bound_by);
+
+}  // namespace patella::cli

@@ -1,0 +1,177 @@
+#include "engine/serve/engine_loop.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "lib/base/logging.h"
+
+namespace patella::engine {
+
+EngineLoop::EngineLoop(Executor& executor, const SchedulerOptions& options, const Limits& limits, IsEndToken is_end,
+                       Publish publish)
+    : executor_(executor),
+      options_(options),
+      is_end_(std::move(is_end)),
+      publish_(std::move(publish)),
+      scheduler_(options, limits),
+      limits_{limits, 1} {
+  stats_.schedule = scheduler_.stats();
+}
+
+EngineLoop::~EngineLoop() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void EngineLoop::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+absl::Status EngineLoop::WarmUp() {
+  const Limits limits = limits_.limits;
+  const int64_t most = std::min<int64_t>(limits.max_batch_prefill_tokens, static_cast<int64_t>(options_.blocks) * options_.block_size);
+  std::vector<int32_t> tokens(most, 0);
+  std::vector<int32_t> blocks((most + options_.block_size - 1) / options_.block_size);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const StepItem item{.tokens = tokens, .first_position = 0, .blocks = blocks, .wants_logits = true};
+  return executor_.Forward(std::span(&item, 1), &logits_);
+}
+
+void EngineLoop::Submit(Job job) {
+  {
+    std::lock_guard lock(mutex_);
+    submitted_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void EngineLoop::Cancel(uint64_t id) {
+  {
+    std::lock_guard lock(mutex_);
+    cancelled_.push_back(id);
+  }
+  wake_.notify_one();
+}
+
+absl::StatusOr<LimitsInForce> EngineLoop::SetLimits(const Limits& wanted, uint64_t expected_generation) {
+  std::lock_guard lock(mutex_);
+  if (expected_generation != 0 && expected_generation != limits_.generation) {
+    return absl::AbortedError("the limits are at generation " + std::to_string(limits_.generation) + ", not " +
+                              std::to_string(expected_generation) + ": read them again");
+  }
+  Limits merged = limits_.limits;
+  if (wanted.max_concurrent_requests != 0) merged.max_concurrent_requests = wanted.max_concurrent_requests;
+  if (wanted.max_batch_prefill_tokens != 0) merged.max_batch_prefill_tokens = wanted.max_batch_prefill_tokens;
+  if (wanted.max_batch_total_tokens != 0) merged.max_batch_total_tokens = wanted.max_batch_total_tokens;
+  if (wanted.max_batch_size != 0) merged.max_batch_size = wanted.max_batch_size;
+  if (absl::Status status = Scheduler::Check(options_, merged); !status.ok()) return status;
+  limits_ = {merged, limits_.generation + 1};
+  return limits_;
+}
+
+LimitsInForce EngineLoop::limits() const {
+  std::lock_guard lock(mutex_);
+  return limits_;
+}
+
+EngineStats EngineLoop::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+bool EngineLoop::TakeInbox(std::vector<Event>* events) {
+  std::vector<Job> submitted;
+  std::vector<uint64_t> cancelled;
+  {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return stop_ || !submitted_.empty() || !cancelled_.empty() || !scheduler_.idle(); });
+    if (stop_) return false;
+    submitted.swap(submitted_);
+    cancelled.swap(cancelled_);
+    // Checked by SetLimits, so it cannot fail here.
+    if (limits_.generation != scheduler_.generation()) (void)scheduler_.Reconfigure(limits_.limits, limits_.generation);
+  }
+  for (Job& job : submitted) {
+    const uint64_t id = job.id;
+    if (absl::Status status = scheduler_.Submit(id, job.prompt, job.max_new_tokens); !status.ok()) {
+      events->push_back({.id = id, .kind = EventKind::kFailed, .error = std::string(status.message())});
+      continue;
+    }
+    Sampler sampler(job.sampling, job.seed, job.wants_logprob);
+    std::vector<int32_t> seen;
+    if (job.sampling.repetition_penalty != 1) seen = job.prompt;
+    live_.emplace(id, Live{std::move(job), std::move(seen), std::move(sampler)});
+  }
+  for (uint64_t id : cancelled) {
+    if (live_.erase(id) == 0) continue;  // ended by itself in the meantime
+    scheduler_.Cancel(id);
+    events->push_back({.id = id, .kind = EventKind::kCancelled});
+  }
+  return true;
+}
+
+Sampled EngineLoop::SampleOne(uint64_t id, std::span<float> row, std::vector<Event>* events) {
+  Live& live = live_.at(id);
+  const Choice choice = live.sampler.Sample(row, live.seen);
+  if (live.job.sampling.repetition_penalty != 1) live.seen.push_back(choice.token);
+  events->push_back({.id = id, .has_token = true, .token = choice.token, .logprob = choice.logprob, .started = live.started});
+  return {choice.token, !live.job.ignore_eos && is_end_(choice.token)};
+}
+
+void EngineLoop::FailStep(const Step& step, const absl::Status& status, std::vector<Event>* events) {
+  LogError("forward_failed", {{"status", status}, {"requests", step.ids.size()}});
+  for (uint64_t id : step.ids) {
+    scheduler_.Cancel(id);
+    live_.erase(id);
+    events->push_back({.id = id, .kind = EventKind::kFailed, .error = std::string(status.message())});
+  }
+}
+
+void EngineLoop::RunStep(std::vector<Event>* events) {
+  const Step step = scheduler_.Plan();
+  if (step.items.empty()) return;
+  const TimePoint start = std::chrono::steady_clock::now();
+  for (uint64_t id : step.ids) {
+    TimePoint& started = live_.at(id).started;
+    if (started == TimePoint{}) started = start;
+  }
+  if (absl::Status status = executor_.Forward(step.items, &logits_); !status.ok()) return FailStep(step, status, events);
+  std::vector<Sampled> sampled;
+  const size_t first_event = events->size();
+  const size_t vocabulary = executor_.vocab_size();
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    if (!step.items[i].wants_logits) continue;
+    sampled.push_back(SampleOne(step.ids[i], std::span(logits_).subspan(sampled.size() * vocabulary, vocabulary), events));
+  }
+  for (const Finished& finished : scheduler_.Commit(step, sampled)) {
+    const auto event = std::find_if(events->begin() + first_event, events->end(), [&](const Event& e) { return e.id == finished.id; });
+    event->kind = finished.end == SequenceEnd::kEndToken ? EventKind::kEndToken : EventKind::kLength;
+    live_.erase(finished.id);
+  }
+  const double step_ms = Milliseconds(std::chrono::steady_clock::now() - start);
+  std::lock_guard lock(mutex_);
+  ++stats_.steps;
+  stats_.batch = static_cast<int>(step.ids.size());
+  stats_.prompt_tokens += step.prompt_tokens;
+  stats_.generated_tokens += sampled.size();
+  stats_.last_step_ms = step_ms;
+}
+
+void EngineLoop::Run() {
+  std::vector<Event> events;
+  while (TakeInbox(&events)) {
+    RunStep(&events);
+    {
+      std::lock_guard lock(mutex_);
+      stats_.schedule = scheduler_.stats();
+    }
+    if (!events.empty()) publish_(std::exchange(events, {}));
+  }
+}
+
+}  // namespace patella::engine

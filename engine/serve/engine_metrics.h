@@ -1,0 +1,33 @@
+// The engine's /metrics: TGI's names for drop-in dashboards, patella_engine_* for what TGI does not have.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/serve/engine_loop.h"
+
+namespace patella::engine {
+
+struct RequestTimes {
+  double total_s = 0, queue_s = 0, first_token_s = 0, inference_s = 0;
+  int input_tokens = 0, generated_tokens = 0, max_new_tokens = 0;
+};
+
+// Thread-safe.
+class EngineMetrics {
+ public:
+  EngineMetrics();
+  ~EngineMetrics();
+
+  void CountRequest();
+  void CountFailure(std::string_view label);  // ErrorKind's metric label, or "dropped" for a client that left
+  void CountSuccess(const RequestTimes& times);
+  std::string Render(const EngineStats& stats, const LimitsInForce& limits, int in_flight);  // Prometheus text
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace patella::engine

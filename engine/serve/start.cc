@@ -1,0 +1,190 @@
+#include "engine/serve/start.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/formats/gguf.h"
+#include "engine/model/loader.h"
+#include "engine/serve/control.h"
+#include "engine/serve/engine_loop.h"
+#include "engine/serve/service.h"
+#include "engine/text/tokenizer.h"
+#include "lib/base/cpu_quota.h"
+#include "lib/base/logging.h"
+#include "lib/base/status_macros.h"
+
+namespace patella::engine {
+namespace {
+
+constexpr int kBlockSize = 16;
+constexpr int64_t kDefaultKvTokens = 32768;
+
+struct Model {
+  std::unique_ptr<GgufFile> file;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Executor> executor;
+  ModelInfo info;
+};
+
+// The container runtime sets HOSTNAME to the machine's name: only an address is taken from it.
+std::string Address(const Settings& settings) {
+  const std::string& text = settings.String("HOSTNAME");
+  unsigned char buffer[16];
+  if (text == "localhost") return "127.0.0.1";
+  if (inet_pton(AF_INET, text.c_str(), buffer) == 1 || inet_pton(AF_INET6, text.c_str(), buffer) == 1) return text;
+  LogWarning("hostname_ignored", {{"hostname", text}, {"reason", "not an address; listening on 127.0.0.1"}});
+  return "127.0.0.1";
+}
+
+// MAX_BATCH_TOTAL_TOKENS if given, else 32768 or what a quarter of the free memory holds.
+int64_t KvTokens(const Settings& settings, int64_t bytes_per_token) {
+  int64_t tokens = settings.Int("MAX_BATCH_TOTAL_TOKENS");
+  if (tokens == 0) {
+    const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, free_bytes / 4 / std::max<int64_t>(1, bytes_per_token)));
+  }
+  return std::max<int64_t>(1, tokens / kBlockSize) * kBlockSize;
+}
+
+absl::StatusOr<Model> Load(const Settings& settings) {
+  Model model;
+  const std::string& path = settings.String("MODEL_ID");
+  if (path.empty()) return absl::InvalidArgumentError("MODEL_ID is not set: give the path of a .gguf file (--model-id FILE)");
+  PATELLA_ASSIGN_OR_RETURN(model.file, GgufFile::Open(path));
+  PATELLA_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
+  PATELLA_ASSIGN_OR_RETURN(model.info, ReadModelInfo(*model.file));
+  const int64_t kv_tokens = KvTokens(settings, model.info.kv_bytes_per_token);
+  const CpuOptions options{.threads = static_cast<int>(settings.Int("NUM_THREADS")),
+                           .kv_tokens = kv_tokens,
+                           .block_size = kBlockSize,
+                           .max_tokens_per_forward = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"))};
+  PATELLA_ASSIGN_OR_RETURN(model.executor, LoadCpu(*model.file, options));
+  LogInfo("memory", {{"weights_mib", model.file->file_size() >> 20},
+                     {"kv_mib", (kv_tokens * model.info.kv_bytes_per_token) >> 20},
+                     {"kv_tokens", kv_tokens},
+                     {"logits_mib", (static_cast<int64_t>(model.info.vocab) * 4 * options.max_tokens_per_forward) >> 20}});
+  return model;
+}
+
+ServiceOptions Options(const Settings& settings, const Model& model, const std::string& version) {
+  ServiceOptions options;
+  options.model_id = settings.String("MODEL_ID");
+  options.served_name = settings.String("SERVED_MODEL_NAME");
+  if (options.served_name.empty()) options.served_name = std::filesystem::path(options.model_id).stem().string();
+  options.version = version;
+  const Capacity capacity = model.executor->capacity();
+  const int64_t kv = static_cast<int64_t>(capacity.blocks) * capacity.block_size;
+  const int64_t most = std::min<int64_t>(kv, model.info.context_length);
+  options.max_total_tokens = static_cast<int>(settings.Int("MAX_TOTAL_TOKENS"));
+  if (options.max_total_tokens == 0) options.max_total_tokens = static_cast<int>(most);
+  options.max_input_tokens = static_cast<int>(settings.Int("MAX_INPUT_TOKENS"));
+  if (options.max_input_tokens == 0) options.max_input_tokens = options.max_total_tokens - 1;
+  return options;
+}
+
+absl::Status CheckOptions(const ServiceOptions& options, const Model& model) {
+  const Capacity capacity = model.executor->capacity();
+  const int64_t kv = static_cast<int64_t>(capacity.blocks) * capacity.block_size;
+  if (options.max_total_tokens > model.info.context_length) {
+    return absl::InvalidArgumentError("MAX_TOTAL_TOKENS is " + std::to_string(options.max_total_tokens) +
+                                      ", but the model's context is " + std::to_string(model.info.context_length));
+  }
+  if (options.max_total_tokens > kv) {
+    return absl::InvalidArgumentError("MAX_TOTAL_TOKENS is " + std::to_string(options.max_total_tokens) + ", but the KV cache holds " +
+                                      std::to_string(kv) + " tokens: lower it or raise MAX_BATCH_TOTAL_TOKENS");
+  }
+  if (options.max_input_tokens >= options.max_total_tokens) {
+    return absl::InvalidArgumentError("MAX_INPUT_TOKENS (" + std::to_string(options.max_input_tokens) +
+                                      ") must be below MAX_TOTAL_TOKENS (" + std::to_string(options.max_total_tokens) + ")");
+  }
+  return absl::OkStatus();
+}
+
+void HandleSignals(http::Loop& loop, http::Server*& server, Service& service) {
+  loop.OnSignals({SIGINT, SIGTERM}, [&loop, &server, &service, count = 0](int) mutable {
+    if (++count > 1) return loop.Stop();
+    LogInfo("draining", {{"in_flight", service.in_flight()}});
+    if (server != nullptr) server->StopAccepting();
+    service.Drain([&loop] { loop.Stop(); });
+  });
+}
+
+}  // namespace
+
+std::span<const Setting> EngineSettings() {
+  using enum SettingType;
+  static const std::vector<Setting> settings = {
+      {.name = "MODEL_ID", .help = "path of the model, a .gguf file"},
+      {.name = "SERVED_MODEL_NAME", .help = "the model's name in OpenAI's answers; default: the file's name"},
+      {.name = "HOSTNAME", .fallback = "127.0.0.1", .help = "address to listen on; 0.0.0.0: all"},
+      {.name = "PORT", .type = kInt, .fallback = "3000", .help = "port to listen on; 0: chosen by the kernel", .max = 65535},
+      {.name = "BACKEND", .fallback = "cpu", .help = "what computes", .choices = {"cpu"}},
+      {.name = "NUM_THREADS", .type = kInt, .fallback = "0", .help = "compute threads; 0: the CPU quota", .max = 1024},
+      {.name = "NUM_SHARD", .type = kInt, .fallback = "1", .help = "tensor-parallel ranks", .aliases = {"SM_NUM_GPUS"}, .min = 1, .max = 1},
+      {.name = "MAX_CONCURRENT_REQUESTS", .type = kInt, .fallback = "128", .help = "requests in flight; more get 429", .min = 1, .max = 1e6},
+      {.name = "MAX_BATCH_PREFILL_TOKENS", .type = kInt, .fallback = "512", .help = "tokens a forward pass", .min = 1, .max = 65536},
+      {.name = "MAX_BATCH_TOTAL_TOKENS", .type = kInt, .fallback = "0", .help = "KV tokens of all running requests; 0: from memory", .max = 1e9},
+      {.name = "MAX_BATCH_SIZE", .type = kInt, .fallback = "0", .help = "sequences a forward pass; 0: unlimited", .max = 1e6},
+      {.name = "MAX_INPUT_TOKENS", .type = kInt, .fallback = "0", .help = "longest prompt; 0: MAX_TOTAL_TOKENS - 1",
+       .aliases = {"MAX_INPUT_LENGTH"}, .max = 1e9},
+      {.name = "MAX_TOTAL_TOKENS", .type = kInt, .fallback = "0", .help = "longest prompt and answer; 0: the model's context", .max = 1e9},
+      {.name = "CONTROL_SOCKET", .help = "path of the Unix socket for gRPC EngineControl; empty: none"},
+      {.name = "KV_RESERVATION", .fallback = "incremental", .help = "how KV is leased: incremental (may preempt) or full (never does)",
+       .choices = {"incremental", "full"}},
+      {.name = "LOG_LEVEL", .fallback = "info", .help = "trace, debug, info, warn, error or off"}};
+  return settings;
+}
+
+absl::Status Serve(const Settings& settings, const std::string& version) {
+  PATELLA_RETURN_IF_ERROR(SetLogLevel(settings.String("LOG_LEVEL")));
+  PATELLA_ASSIGN_OR_RETURN(Model model, Load(settings));
+  const ServiceOptions service_options = Options(settings, model, version);
+  PATELLA_RETURN_IF_ERROR(CheckOptions(service_options, model));
+  const Capacity capacity = model.executor->capacity();
+  const SchedulerOptions schedule{.block_size = capacity.block_size,
+                                  .blocks = capacity.blocks,
+                                  .max_tokens_per_forward = capacity.max_tokens_per_forward,
+                                  .full_reservation = settings.String("KV_RESERVATION") == "full"};
+  Limits limits;
+  limits.max_concurrent_requests = static_cast<int>(settings.Int("MAX_CONCURRENT_REQUESTS"));
+  limits.max_batch_prefill_tokens = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"));
+  limits.max_batch_size = static_cast<int>(settings.Int("MAX_BATCH_SIZE"));
+  PATELLA_RETURN_IF_ERROR(Scheduler::Check(schedule, limits));
+
+  http::Loop loop;
+  Service service(loop, *model.tokenizer, service_options);
+  http::Server* listening = nullptr;
+  HandleSignals(loop, listening, service);
+  EngineLoop engine(*model.executor, schedule, limits, [&](int32_t token) { return model.tokenizer->IsEndOfGeneration(token); },
+                    [&](std::vector<Event> events) {
+                      loop.Post([&service, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
+                    });
+  service.Attach(engine);
+  PATELLA_RETURN_IF_ERROR(engine.WarmUp());
+  engine.Start();
+  std::unique_ptr<ControlServer> control;
+  if (const std::string& path = settings.String("CONTROL_SOCKET"); !path.empty()) {
+    PATELLA_ASSIGN_OR_RETURN(control, ControlServer::Listen(path, engine, service_options));
+  }
+  http::ServerOptions server_options;
+  server_options.address = Address(settings);
+  server_options.port = static_cast<int>(settings.Int("PORT"));
+  PATELLA_ASSIGN_OR_RETURN(auto server, http::Server::Listen(loop, server_options, [&](http::Request request, auto exchange) {
+                             service.Handle(std::move(request), std::move(exchange));
+                           }));
+  listening = server.get();
+  std::fprintf(stderr, "listening on http://%s\n", server->address().c_str());
+  loop.Run();
+  listening = nullptr;
+  return absl::OkStatus();
+}
+
+}  // namespace patella::engine

@@ -1,0 +1,15 @@
+// How many threads this process can really run at once: affinity mask and cgroup CPU quota, whichever is smaller.
+#pragma once
+
+#include <string>
+
+namespace patella {
+
+// Whole threads, ≥ 1. A quota of 1.5 CPUs gives 2: the scheduler throttles the rest.
+int UsableThreads();
+
+// The smallest quota, in CPUs, from the process's own cgroup (v2 cpu.max, v1 cpu.cfs_quota_us) up to the root of the
+// tree that it can see; 0 if there is none. `root` replaces "/" in tests.
+double CgroupCpuQuota(const std::string& root = "");
+
+}  // namespace patella

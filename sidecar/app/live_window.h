@@ -1,0 +1,33 @@
+// The recent past of user traffic: throughput of the last 10 s, latency quantiles of streams that ended in the last 30 s.
+// Pure: time is a parameter, never running backwards. Not thread-safe.
+#pragma once
+
+#include <deque>
+
+namespace patella::sidecar {
+
+class LiveWindow {
+ public:
+  void OnTokens(int tokens, double now_s);
+  void OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double now_s);
+
+  double TokensPerSecond(double now_s);
+  double MsPerToken(double quantile, double now_s);        // 0: no stream ended lately
+  double TimeToFirstTokenMs(double quantile, double now_s);
+
+ private:
+  struct Tokens {
+    double time_s;
+    int tokens;
+  };
+  struct Stream {
+    double time_s, ms_per_token, first_token_ms;
+  };
+  void Forget(double now_s);
+  double Quantile(double quantile, double Stream::*value) const;
+
+  std::deque<Tokens> tokens_;
+  std::deque<Stream> streams_;
+};
+
+}  // namespace patella::sidecar

@@ -1,0 +1,119 @@
+#include "sidecar/app/metrics.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "lib/metrics/metrics.h"
+
+namespace patella::sidecar {
+namespace {
+
+constexpr std::array kStates = {TunerState::kBoot, TunerState::kWarmUp, TunerState::kRamp,
+                                TunerState::kVerify, TunerState::kReady, TunerState::kDegraded};
+constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
+
+bool Meets(const StreamRecord& record, const TargetView& target) {
+  if (target.metric == "TimePerOutputToken") return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
+  if (target.metric == "TimeToFirstToken") return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
+  return record.end_to_end_ms <= target.target_ms;
+}
+
+}  // namespace
+
+struct SidecarMetrics::Impl {
+  explicit Impl(const metrics::Labels& labels) : all("patella-sidecar", PATELLA_VERSION, labels) {}
+
+  metrics::Metrics all;
+  metrics::Counter admitted = all.GetCounter("patella_admission_total", {{"outcome", "admitted"}, {"reason", "permit"}});
+  metrics::Counter prompt_tokens = all.GetCounter("patella_prompt_tokens_total");
+  metrics::Counter cached_tokens = all.GetCounter("patella_cached_prompt_tokens_total");
+  metrics::Counter output_tokens = all.GetCounter("patella_generation_tokens_total");
+  metrics::Counter goodput = all.GetCounter("patella_goodput_tokens_total");
+  metrics::Counter disconnects = all.GetCounter("patella_client_disconnects_total");
+  metrics::Counter probe_tokens = all.GetCounter("patella_probe_tokens_total");
+  metrics::Counter probe_seconds = all.GetCounter("patella_probe_seconds_total");
+  metrics::Histogram first_token = all.GetHistogram("patella_time_to_first_token_seconds");
+  metrics::Histogram gap = all.GetHistogram("patella_inter_token_latency_seconds");
+  metrics::Histogram per_token = all.GetHistogram("patella_time_per_output_token_seconds");
+  metrics::Histogram request = all.GetHistogram("patella_e2e_request_latency_seconds");
+  metrics::Histogram queue_time = all.GetHistogram("patella_queue_time_seconds");
+  metrics::Gauge limit = all.GetGauge("patella_concurrency_limit");
+  metrics::Gauge ceiling = all.GetGauge("patella_concurrency_ceiling");
+  metrics::Gauge inflight = all.GetGauge("patella_inflight");
+  metrics::Gauge queue = all.GetGauge("patella_queue");
+  metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
+  std::map<std::string, double> attainment;  // by target
+};
+
+SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
+    : impl_(std::make_unique<Impl>(metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {}
+
+SidecarMetrics::~SidecarMetrics() = default;
+
+void SidecarMetrics::OnAdmitted() { impl_->admitted.Add(); }
+
+void SidecarMetrics::OnRefused(std::string_view reason) {
+  impl_->all.GetCounter("patella_admission_total", {{"outcome", "rejected"}, {"reason", std::string(reason)}}).Add();
+}
+
+void SidecarMetrics::OnUpstreamError(std::string_view kind) {
+  impl_->all.GetCounter("patella_upstream_errors_total", {{"kind", std::string(kind)}}).Add();
+}
+
+void SidecarMetrics::OnTokens(int tokens, double gap_ms) {
+  impl_->output_tokens.Add(tokens);
+  for (int i = 0; gap_ms > 0 && i < std::min(tokens, 16); ++i) impl_->gap.Observe(gap_ms / 1e3 / tokens);
+}
+
+void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<TargetView>& targets) {
+  Impl& m = *impl_;
+  m.prompt_tokens.Add(record.prompt_tokens);
+  m.cached_tokens.Add(record.cached_tokens);
+  if (!record.streamed) m.output_tokens.Add(record.output_tokens);
+  m.queue_time.Observe(record.queue_ms / 1e3);
+  if (record.abandoned) m.disconnects.Add();
+  if (!record.ok) return;
+  m.request.Observe(record.end_to_end_ms / 1e3);
+  if (record.time_to_first_token_ms > 0) m.first_token.Observe(record.time_to_first_token_ms / 1e3);
+  if (record.time_per_output_token_ms > 0) m.per_token.Observe(record.time_per_output_token_ms / 1e3);
+  bool all = true;
+  for (const TargetView& target : targets) {
+    const bool met = Meets(record, target);
+    all = all && met;
+    double& share = m.attainment.try_emplace(target.metric, 1.0).first->second;
+    share += kAttainmentMemory * ((met ? 1 : 0) - share);
+    m.all.GetGauge("patella_slo_attainment_ratio", {{"slo", target.metric}}).Set(share);
+  }
+  if (all) m.goodput.Add(record.output_tokens);
+}
+
+void SidecarMetrics::OnProbe(int streams, int failed, long tokens, double seconds) {
+  impl_->probe_tokens.Add(static_cast<double>(tokens));
+  impl_->probe_seconds.Add(seconds);
+  impl_->all.GetCounter("patella_probe_requests_total", {{"outcome", "ok"}}).Add(std::max(0, streams - failed));
+  impl_->all.GetCounter("patella_probe_requests_total", {{"outcome", "failed"}}).Add(failed);
+}
+
+void SidecarMetrics::OnDecision(std::string_view reason) {
+  impl_->all.GetCounter("patella_decisions_total", {{"reason", std::string(reason)}}).Add();
+}
+
+std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
+  Impl& m = *impl_;
+  m.limit.Set(tuner.limit);
+  m.ceiling.Set(tuner.ceiling);
+  m.inflight.Set(live.inflight);
+  m.queue.Set(live.queued);
+  m.residual.Set(tuner.fit_error_ratio);
+  for (const auto& [name, value] : {std::pair{"a_ms", tuner.a_ms}, {"b_ms", tuner.b_ms}, {"cap", tuner.cap}}) {
+    m.all.GetGauge("patella_curve_parameter", {{"name", name}}).Set(value);
+  }
+  for (const KneeView& knee : tuner.knees) m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  for (const TunerState state : kStates) {
+    m.all.GetGauge("patella_tuner_state", {{"state", std::string(NameOf(state))}}).Set(tuner.state == state);
+  }
+  return m.all.Expose();
+}
+
+}  // namespace patella::sidecar

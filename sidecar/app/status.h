@@ -1,0 +1,30 @@
+// /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added, never changed.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "sidecar/tuner/view.h"
+
+namespace patella::sidecar {
+
+struct LiveView {
+  std::string model;
+  int inflight = 0;
+  int queued = 0;
+  int64_t admitted_total = 0;
+  int64_t rejected_total = 0;
+  double tokens_per_second = 0;  // of user traffic, last 10 s
+  double p90_ms_per_token = 0;   // time per output token of streams that ended in the last 30 s; 0: none
+  double p90_ttft_ms = 0;
+  int engine_running = 0;  // as the engine itself says; 0 where it does not
+  int engine_waiting = 0;
+  int64_t kv_tokens_used = 0;
+  int64_t kv_tokens_capacity = 0;
+};
+
+// `now_s` and `wall_now` are the same moment on the monotonic and the wall clock.
+std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s, std::chrono::system_clock::time_point wall_now);
+
+}  // namespace patella::sidecar

@@ -1,0 +1,77 @@
+#include "sidecar/proxy/limiter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace patella::sidecar {
+
+bool Limiter::Fits(const RequestCost& cost) const {
+  if (in_flight() >= budgets_.requests) return false;
+  if (admitted_.empty()) return true;
+  if (budgets_.prompt_tokens > 0 && prompt_tokens_ > 0 && prompt_tokens_ + cost.prompt_tokens > budgets_.prompt_tokens) return false;
+  return budgets_.kv_tokens == 0 || kv_tokens_ + cost.prompt_tokens + cost.output_tokens <= budgets_.kv_tokens;
+}
+
+void Limiter::Admit(Id id, const RequestCost& cost) {
+  admitted_[id] = {cost, false};
+  prompt_tokens_ += cost.prompt_tokens;
+  kv_tokens_ += cost.prompt_tokens + cost.output_tokens;
+}
+
+Limiter::Id Limiter::Enter(RequestCost cost, TimePoint now, Decided decided) {
+  const Id id = next_id_++;
+  if (waiting_.empty() && Fits(cost)) {
+    Admit(id, cost);
+    decided(id, Verdict::kAdmitted);
+  } else if (queued() < queue_options_.max_requests) {
+    waiting_.push_back({id, cost, now + queue_options_.max_wait, std::move(decided)});
+  } else {
+    decided(id, Verdict::kFull);
+  }
+  return id;
+}
+
+void Limiter::PromptComputed(Id id) {
+  const auto it = admitted_.find(id);
+  if (it == admitted_.end() || it->second.prompt_computed) return;
+  it->second.prompt_computed = true;
+  prompt_tokens_ -= it->second.cost.prompt_tokens;
+  AdmitWaiting();
+}
+
+void Limiter::Leave(Id id) {
+  if (const auto it = admitted_.find(id); it != admitted_.end()) {
+    if (!it->second.prompt_computed) prompt_tokens_ -= it->second.cost.prompt_tokens;
+    kv_tokens_ -= it->second.cost.prompt_tokens + it->second.cost.output_tokens;
+    admitted_.erase(it);
+  } else {
+    std::erase_if(waiting_, [id](const Waiting& w) { return w.id == id; });
+  }
+  AdmitWaiting();
+}
+
+void Limiter::SetBudgets(Budgets budgets) {
+  budgets_ = budgets;
+  AdmitWaiting();
+}
+
+void Limiter::Tick(TimePoint now) {
+  // All wait equally long, so the queue is ordered by deadline too.
+  while (!waiting_.empty() && waiting_.front().deadline <= now) {
+    const Waiting late = std::move(waiting_.front());
+    waiting_.pop_front();
+    late.decided(late.id, Verdict::kTimedOut);
+  }
+  AdmitWaiting();
+}
+
+void Limiter::AdmitWaiting() {
+  while (!waiting_.empty() && Fits(waiting_.front().cost)) {
+    Waiting next = std::move(waiting_.front());
+    waiting_.pop_front();
+    Admit(next.id, next.cost);
+    next.decided(next.id, Verdict::kAdmitted);
+  }
+}
+
+}  // namespace patella::sidecar

@@ -1,0 +1,96 @@
+// Who may be in the engine at once: at most K requests, and within budgets of prompt tokens and KV-cache tokens where they are known.
+//
+// A count of requests alone protects neither time to first token nor the KV cache, for a prompt of 16,000 tokens costs the same permit as
+// one of 100; so a request is admitted while
+//
+//   in flight < K   and   Σ prompt tokens not yet computed ≤ P   and   Σ reserved KV tokens ≤ B.
+//
+// A request that would exceed P or B all alone is admitted when nothing else is in flight: the engine then says what it thinks of it.
+// Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it only holds up newcomers.
+//
+// Pure: time is a parameter. Not thread-safe: lives on the proxy's loop. `decided` callbacks may call back into the limiter.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+
+#include "absl/container/flat_hash_map.h"
+#include "lib/base/clock.h"
+
+namespace patella::sidecar {
+
+struct Budgets {
+  int requests = 1;            // K, ≥ 0; 0 admits nobody
+  int64_t prompt_tokens = 0;   // P: not yet computed, of all requests together; 0: unlimited
+  int64_t kv_tokens = 0;       // B: prompt + output reserved by all requests; 0: unlimited
+};
+
+struct RequestCost {
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;  // asked for at most
+};
+
+enum class Verdict {
+  kAdmitted,
+  kFull,       // over a budget, and no room to wait
+  kTimedOut,   // waited as long as is allowed
+};
+
+struct QueueOptions {
+  int max_requests = 0;     // 0: no queue
+  Duration max_wait{0};     // from entering; an absolute deadline that no reshuffling extends
+};
+
+class Limiter {
+ public:
+  using Id = uint64_t;
+  using Decided = std::function<void(Id, Verdict)>;
+
+  explicit Limiter(Budgets budgets, QueueOptions queue = {}) : budgets_(budgets), queue_options_(queue) {}
+
+  // Runs `decided` exactly once unless the request leaves first: inside Enter if the answer is known at once, otherwise from Leave,
+  // SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is forgotten.
+  Id Enter(RequestCost cost, TimePoint now, Decided decided);
+
+  // Its first token came: the prompt no longer counts against P. Unknown ids are ignored.
+  void PromptComputed(Id id);
+
+  // Gives the permit back, or gives up waiting. Unknown ids are ignored, so it may be called twice.
+  void Leave(Id id);
+
+  void SetBudgets(Budgets budgets);
+  void Tick(TimePoint now);  // refuses those who have waited too long; call every few milliseconds while queued() > 0
+
+  const Budgets& budgets() const { return budgets_; }
+  int in_flight() const { return static_cast<int>(admitted_.size()); }
+  int queued() const { return static_cast<int>(waiting_.size()); }
+  int64_t prompt_tokens() const { return prompt_tokens_; }
+  int64_t kv_tokens() const { return kv_tokens_; }
+
+ private:
+  struct Admitted {
+    RequestCost cost;
+    bool prompt_computed = false;
+  };
+  struct Waiting {
+    Id id;
+    RequestCost cost;
+    TimePoint deadline;
+    Decided decided;
+  };
+
+  bool Fits(const RequestCost& cost) const;
+  void Admit(Id id, const RequestCost& cost);
+  void AdmitWaiting();
+
+  Budgets budgets_;
+  QueueOptions queue_options_;
+  Id next_id_ = 1;
+  absl::flat_hash_map<Id, Admitted> admitted_;
+  std::deque<Waiting> waiting_;
+  int64_t prompt_tokens_ = 0;
+  int64_t kv_tokens_ = 0;
+};
+
+}  // namespace patella::sidecar

@@ -1,0 +1,116 @@
+// The tuner: finds the limit before the replica is ready, then keeps it right while the world changes.
+//
+//   BOOT ─► WARMUP ─► RAMP ─► (fit) ─► VERIFY ─► READY (track, guard)        VERIFY misses or moves ≥ 8 %: again, at most 3 times
+//     └─ resumed limit ──────────────────────────► READY at 0.8 of it         anything that cannot succeed: DEGRADED, Exit
+//
+// Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give the same actions.
+// Times are seconds on one monotonic clock. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lib/science/probe.h"
+#include "sidecar/tuner/options.h"
+#include "sidecar/tuner/view.h"
+
+namespace patella::science {
+struct ClosedLoopResult;
+}
+
+namespace patella::sidecar {
+
+// Run this probe against the engine and report with OnProbeEnd. The tuner owns it; it lives until OnProbeEnd returns.
+struct RunProbe {
+  science::Probe* probe = nullptr;
+  double deadline_s = 0;  // from now
+};
+struct SetLimit {
+  int limit = 0;               // of the limiter; the engine's own follows
+  int64_t prompt_tokens = 0;   // budget of prompt tokens not yet computed; 0: none
+};
+struct AdmitUsers {};  // calibration is over: ready
+struct Save {};        // worth remembering over a restart
+struct Exit {
+  int code = 0;  // the view's error says why
+};
+using TunerAction = std::variant<RunProbe, SetLimit, AdmitUsers, Save, Exit>;
+using TunerActions = std::vector<TunerAction>;
+
+struct EngineFacts {
+  int64_t kv_capacity_tokens = 0;  // 0: unknown
+  int max_total_tokens = 0;        // of one request; 0: unknown
+  int max_concurrent_requests = 0;  // the engine's own limit at start; 0: unknown
+};
+
+enum class ProbeEnd { kDone, kEngineGone, kTimedOut, kRefused, kGeneratorBound };
+
+struct ProbeReport {
+  ProbeEnd end = ProbeEnd::kDone;
+  std::string why;  // in the engine's words, unless done
+  long tokens = 0;  // generated and sent, of this probe
+  double seconds = 0;
+};
+
+// One stream of user traffic that ended.
+struct LiveStream {
+  double started_s = 0;  // admitted
+  double queue_ms = 0;
+  double time_to_first_token_ms = 0;
+  double time_per_output_token_ms = 0;  // 0: not known
+  double end_to_end_ms = 0;
+  int prompt_tokens = 0;  // not from a cache
+  int output_tokens = 0;
+};
+
+class Tuner {
+ public:
+  explicit Tuner(TunerOptions options);
+  ~Tuner();
+  Tuner(const Tuner&) = delete;
+  Tuner& operator=(const Tuner&) = delete;
+
+  void OnWaiting(std::string message);  // BOOT: for what
+  TunerActions OnEngineReady(const EngineFacts& facts, double now_s);
+  TunerActions OnEngineMissing(std::string why, double now_s);  // never became healthy
+  void OnProgress(const science::ProbeProgress& progress, double now_s);
+  TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
+
+  // Live traffic, after AdmitUsers. in_flight: user requests holding a permit.
+  void OnTokens(int tokens, double gap_ms, int in_flight, double now_s);
+  void OnStream(const LiveStream& stream, double now_s);
+  TunerActions OnTick(int in_flight, double now_s);  // about once a second
+
+  bool calibrating() const;
+  const TunerView& view() const { return view_; }
+
+ private:
+  struct Science;  // the probes and estimators in use
+
+  TunerActions BeginRamp(double now_s);
+  TunerActions AfterRamp(double now_s);
+  TunerActions Solve(double now_s, const std::function<TunerActions(int limit)>& then);
+  TunerActions BeginVerify(int limit, double now_s);
+  TunerActions AfterVerify(double now_s);
+  TunerActions AfterSolvedAgain(const VerifyView& verdict, int solved, double now_s);
+  VerifyView Verdict(const science::ClosedLoopResult& result) const;
+  void ShowKnees();
+  TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason, const std::string& evidence, double now_s);
+  TunerActions Fail(int exit_code, std::string error, double now_s);
+  void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
+  double BudgetLeft(double now_s) const;
+  int64_t PromptBudget() const;
+
+  const TunerOptions options_;
+  TunerView view_;
+  std::unique_ptr<Science> science_;
+  EngineFacts facts_;
+  double calibration_began_s_ = 0;
+  bool users_admitted_ = false;
+};
+
+}  // namespace patella::sidecar

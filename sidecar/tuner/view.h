@@ -1,0 +1,83 @@
+// What the tuner knows and does, as plain values: the status page, /status.json and the metrics are drawn from it.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace patella::sidecar {
+
+enum class TunerState { kBoot, kWarmUp, kRamp, kVerify, kReady, kDegraded };
+std::string_view NameOf(TunerState state);  // "Boot", "WarmUp", …
+
+// How the program ends when a calibration cannot succeed.
+enum ExitCode { kExitImpossibleTarget = 3, kExitEngineGone = 4, kExitTooNoisy = 5 };
+
+struct TargetView {
+  std::string metric;  // TimePerOutputToken | TimeToFirstToken | EndToEnd
+  double quantile = 0.9;
+  double target_ms = 0;
+};
+
+struct ProgressView {
+  std::string phase;
+  int concurrency = 0;
+  double gap_ms = 0;
+  double fraction = 0;
+};
+
+struct PointView {
+  int concurrency = 0;
+  double mean_ms_per_token = 0;
+  double tokens_per_second = 0;
+  int samples = 0;
+};
+
+struct VerifyView {
+  int concurrency = 0;
+  double quantile_ms = 0;        // of the first target, at its quantile
+  double mean_ms_per_token = 0;
+  double tokens_per_second = 0;
+  bool passed = false;
+  int requests = 0;
+};
+
+struct KneeView {
+  std::string definition;
+  double concurrency = 0;
+  double utilization = 0;
+};
+
+struct Decision {
+  double time_s = 0;  // on the monotonic clock
+  std::string what;   // "limit" or "state"
+  double from = 0, to = 0;
+  std::string reason;    // one word: the label of patella_decisions_total
+  std::string evidence;  // a sentence with figures
+};
+
+struct TunerView {
+  TunerState state = TunerState::kBoot;
+  std::string message;  // what it does now, or why it failed
+  std::string error;    // why calibration cannot succeed; then exit_code ≠ 0
+  int exit_code = 0;
+  ProgressView progress;
+  int limit = 0;    // in force; 0 before the first one
+  int ceiling = 0;  // 0: none
+  std::string bound_by;
+  std::string confidence = "Low";
+  std::vector<TargetView> targets;
+  int input_tokens = 0, output_tokens = 0;
+  std::vector<PointView> points;
+  double a_ms = 0, b_ms = 0;
+  double cap = std::numeric_limits<double>::infinity();
+  double fit_error_ratio = 0;
+  std::vector<VerifyView> verify;
+  std::vector<KneeView> knees;
+  long calibration_tokens = 0;
+  double calibration_seconds = 0;
+  std::vector<Decision> decisions;  // the last 10, oldest first
+};
+
+}  // namespace patella::sidecar

@@ -1,0 +1,91 @@
+"""Starts patella-engine and patella-sidecar as a user would, on free loopback ports, and stops them by process id."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+BIN = pathlib.Path(os.environ.get("PATELLA_BIN", pathlib.Path(__file__).parents[2] / "build/release/bin"))
+CACHE = pathlib.Path(os.environ.get("PATELLA_CACHE", pathlib.Path.home() / ".cache/patella"))
+MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    """A program with its log in a file; `stop` sends SIGTERM and returns the exit code."""
+
+    def __init__(self, program: str, environment: dict[str, str]):
+        self.log = tempfile.NamedTemporaryFile("w+", prefix=program + "-", suffix=".log")
+        self.process = subprocess.Popen([BIN / program], env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+
+    def log_text(self) -> str:
+        return pathlib.Path(self.log.name).read_text(errors="replace")
+
+    def wait_for(self, what, seconds=120):
+        """Polls `what()` until it returns something true; fails with the log when the process ends or time is up."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"exited with {self.process.returncode}:\n{self.log_text()}")
+            if value := what():
+                return value
+            time.sleep(0.05)
+        raise TimeoutError(f"not ready after {seconds} s:\n{self.log_text()}")
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class Engine(Process):
+    def __init__(self, **environment):
+        super().__init__("patella-engine", {"MODEL_ID": str(MODEL), "SERVED_MODEL_NAME": "smollm2", "PORT": "0", **environment})
+        try:
+            self.url = self.wait_for(lambda: m.group(1) if (m := re.search(r"listening on (http://\S+)", self.log_text())) else None)
+            self.wait_for(lambda: answers(self.url + "/health"))
+        except Exception:
+            self.stop()
+            raise
+
+
+class Sidecar(Process):
+    def __init__(self, engine: Engine, limit: int, **environment):
+        data, admin = free_port(), free_port()
+        self.url, self.admin = f"http://127.0.0.1:{data}", f"http://127.0.0.1:{admin}"
+        super().__init__("patella-sidecar", {
+            "ENGINE_URL": engine.url, "ENGINE_TYPE": "TGI", "LISTEN": f"127.0.0.1:{data}", "ADMIN": f"127.0.0.1:{admin}",
+            "MODEL_NAME": "smollm2", "TUNING_MODE": "Off", "MAX_CONCURRENT_REQUESTS": str(limit), **environment})
+        try:
+            self.wait_for(lambda: answers(self.admin + "/readyz"))
+        except Exception:
+            self.stop()
+            raise
+
+
+def require_model():
+    if not MODEL.exists():
+        sys.exit(f"{MODEL} is missing: run tools/fetch_model.sh")

@@ -1,0 +1,59 @@
+"""The sidecar tunes an engine that nobody here wrote: llama.cpp's server, with the same model. Runs in the venv python-llamacpp."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.request
+
+import harness
+
+
+class LlamaCpp(harness.Process):
+    def __init__(self):
+        port = harness.free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = tempfile.NamedTemporaryFile("w+", prefix="llamacpp-", suffix=".log")
+        script = pathlib.Path(__file__).parent / "llamacpp_server.py"
+        self.process = subprocess.Popen([sys.executable, script, harness.MODEL, str(port)], stdout=self.log, stderr=self.log)
+        self.wait_for(lambda: harness.answers(self.url + "/health"))
+
+
+def complete(url: str) -> dict:
+    body = json.dumps({"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}).encode()
+    request = urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"})
+    return json.load(urllib.request.urlopen(request, timeout=60))
+
+
+class LlamaCppTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        harness.require_model()
+        cls.engine = LlamaCpp()
+        objectives = {"latency": [{"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 150}]}
+        cls.sidecar = harness.Sidecar(cls.engine, limit=16, ENGINE_TYPE="OpenAI", TUNING_MODE="Auto", OBJECTIVES=json.dumps(objectives),
+                                      WORKLOAD_INPUT_TOKENS="64", WORKLOAD_OUTPUT_TOKENS="32")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.sidecar.stop()
+        cls.engine.stop()
+
+    def test_a_limit_is_found_and_explained(self):
+        status = json.load(urllib.request.urlopen(self.sidecar.admin + "/status.json"))
+        self.assertGreaterEqual(status["limit"], 1)
+        self.assertLessEqual(status["limit"], 16)
+        self.assertIn(status["bound_by"], ("TimePerOutputToken", "Knee", "Ceiling", "KvCapacity", "Timeout"))
+        self.assertGreaterEqual(len(status["curve"]["points"]), 2)
+        self.assertGreater(status["curve"]["law"]["b_ms"], 0)
+
+    def test_the_tuned_server_answers_through_the_sidecar(self):
+        self.assertIn("Paris", complete(self.sidecar.url)["choices"][0]["text"])
+        for _ in range(5):  # llama.cpp closes connections after a reply; a stale one must never surface as an error
+            complete(self.sidecar.url)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,140 @@
+#include "sidecar/proxy/limiter.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <vector>
+
+namespace patella::sidecar {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Request {
+  Limiter::Id id = 0;
+  std::optional<Verdict> verdict;
+};
+
+class LimiterTest : public testing::Test {
+ protected:
+  void Enter(Limiter& limiter, Request& request, RequestCost cost = {}, Duration at = {}) {
+    request.id = limiter.Enter(cost, TimePoint(at), [&request](Limiter::Id, Verdict v) { request.verdict = v; });
+  }
+};
+
+TEST_F(LimiterTest, AdmitsUpToTheLimitAndRefusesTheNext) {
+  Limiter limiter({.requests = 2});
+  Request a, b, c;
+  Enter(limiter, a);
+  Enter(limiter, b);
+  Enter(limiter, c);
+  EXPECT_EQ(a.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(b.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(c.verdict, Verdict::kFull);
+  EXPECT_EQ(limiter.in_flight(), 2);
+}
+
+TEST_F(LimiterTest, APermitIsFreeAgainAfterLeaveAndLeavingTwiceFreesOnlyOne) {
+  Limiter limiter({.requests = 1});
+  Request a, b, c;
+  Enter(limiter, a);
+  limiter.Leave(a.id);
+  limiter.Leave(a.id);
+  Enter(limiter, b);
+  Enter(limiter, c);
+  EXPECT_EQ(b.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(c.verdict, Verdict::kFull);
+}
+
+TEST_F(LimiterTest, LoweringTheLimitCutsNobodyOffButHoldsUpNewcomers) {
+  Limiter limiter({.requests = 3});
+  Request a, b, c, d;
+  for (Request* r : {&a, &b, &c}) Enter(limiter, *r);
+  limiter.SetBudgets({.requests = 1});
+  EXPECT_EQ(limiter.in_flight(), 3);
+  limiter.Leave(a.id);
+  limiter.Leave(b.id);
+  Enter(limiter, d);
+  EXPECT_EQ(d.verdict, Verdict::kFull);
+}
+
+TEST_F(LimiterTest, RaisingTheLimitAdmitsThoseWhoWaitInTheirOrder) {
+  Limiter limiter({.requests = 0}, {.max_requests = 3, .max_wait = milliseconds(100)});
+  Request a, b, c;
+  for (Request* r : {&a, &b, &c}) Enter(limiter, *r);
+  EXPECT_EQ(limiter.queued(), 3);
+  limiter.SetBudgets({.requests = 2});
+  EXPECT_EQ(a.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(b.verdict, Verdict::kAdmitted);
+  EXPECT_FALSE(c.verdict.has_value());
+}
+
+TEST_F(LimiterTest, TheQueueIsBoundedAndItsDeadlineIsAbsolute) {
+  Limiter limiter({.requests = 1}, {.max_requests = 1, .max_wait = milliseconds(100)});
+  Request a, b, c;
+  Enter(limiter, a);
+  Enter(limiter, b, {}, milliseconds(10));
+  Enter(limiter, c, {}, milliseconds(10));
+  EXPECT_EQ(c.verdict, Verdict::kFull);
+  limiter.Tick(TimePoint(milliseconds(109)));
+  EXPECT_FALSE(b.verdict.has_value());
+  limiter.SetBudgets({.requests = 1});  // reshuffling does not extend it
+  limiter.Tick(TimePoint(milliseconds(110)));
+  EXPECT_EQ(b.verdict, Verdict::kTimedOut);
+  EXPECT_EQ(limiter.queued(), 0);
+}
+
+TEST_F(LimiterTest, WhoGivesUpWaitingIsNeverAdmitted) {
+  Limiter limiter({.requests = 1}, {.max_requests = 2, .max_wait = milliseconds(100)});
+  Request a, b, c;
+  for (Request* r : {&a, &b, &c}) Enter(limiter, *r);
+  limiter.Leave(b.id);
+  limiter.Leave(a.id);
+  EXPECT_FALSE(b.verdict.has_value());
+  EXPECT_EQ(c.verdict, Verdict::kAdmitted);
+}
+
+TEST_F(LimiterTest, ANewcomerNeverPassesThoseWhoWait) {
+  Limiter limiter({.requests = 3, .kv_tokens = 100}, {.max_requests = 2, .max_wait = milliseconds(100)});
+  Request running, large, small;
+  Enter(limiter, running, {.prompt_tokens = 60});
+  Enter(limiter, large, {.prompt_tokens = 60});
+  Enter(limiter, small, {.prompt_tokens = 10});
+  EXPECT_FALSE(large.verdict.has_value());
+  EXPECT_FALSE(small.verdict.has_value());
+}
+
+TEST_F(LimiterTest, PromptTokensStopCountingWithTheFirstToken) {
+  Limiter limiter({.requests = 10, .prompt_tokens = 100});
+  Request a, b, c;
+  Enter(limiter, a, {.prompt_tokens = 80});
+  Enter(limiter, b, {.prompt_tokens = 80});
+  EXPECT_EQ(b.verdict, Verdict::kFull);
+  limiter.PromptComputed(a.id);
+  Enter(limiter, c, {.prompt_tokens = 80});
+  EXPECT_EQ(c.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(limiter.prompt_tokens(), 80);
+}
+
+TEST_F(LimiterTest, KvTokensAreReservedForPromptAndOutputUntilTheEnd) {
+  Limiter limiter({.requests = 10, .kv_tokens = 300});
+  Request a, b;
+  Enter(limiter, a, {.prompt_tokens = 100, .output_tokens = 100});
+  limiter.PromptComputed(a.id);
+  Enter(limiter, b, {.prompt_tokens = 100, .output_tokens = 100});
+  EXPECT_EQ(b.verdict, Verdict::kFull);
+  limiter.Leave(a.id);
+  EXPECT_EQ(limiter.kv_tokens(), 0);
+}
+
+TEST_F(LimiterTest, ARequestLargerThanABudgetIsAdmittedWhenItIsAlone) {
+  Limiter limiter({.requests = 10, .prompt_tokens = 100, .kv_tokens = 100});
+  Request huge, other;
+  Enter(limiter, huge, {.prompt_tokens = 10'000, .output_tokens = 10});
+  EXPECT_EQ(huge.verdict, Verdict::kAdmitted);
+  Enter(limiter, other, {.prompt_tokens = 1});
+  EXPECT_EQ(other.verdict, Verdict::kFull);
+}
+
+}  // namespace
+}  // namespace patella::sidecar
