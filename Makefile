@@ -5,6 +5,9 @@ BUILD := build/$(PRESET)
 export PATELLA_CACHE ?= $(HOME)/.cache/patella
 export CCACHE_DIR ?= $(PATELLA_CACHE)/ccache
 export CCACHE_MAXSIZE ?= 3G
+# Clones in other folders hit the same cache.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := true
 JOBS ?= $(shell nproc)
 PROGRAMS := patella patella-sidecar patella-engine
 SAMPLE ?= deploy/samples/smollm2.yaml
