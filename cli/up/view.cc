@@ -60,7 +60,8 @@ std::string Spaced(std::string_view camel) {
 }
 
 std::string KneeMeaning(const std::string& definition) {
-  if (definition == "HalfLatency") return "latency is 3/2 of what one request alone takes";
+  if (definition == "HalfLatency") return "latency is 3.5 times the unloaded one (Patel's half-latency rule)";
+  if (definition == "DoublingGain25") return "twice the requests give 25 % more throughput";
   if (definition == "Kleinrock") return "throughput per latency is largest";
   if (definition == "Utilization") return "the chosen share of the engine's top throughput";
   if (definition == "KvCapacity") return "requests whose KV cache fits";
