@@ -30,6 +30,7 @@ class Call final : public GenerationCall, public std::enable_shared_from_this<Ca
   void Abandon() override {
     events_ = {};
     Cancel();
+    call_.reset();  // its handlers hold this: without the loop, which may have stopped, nothing else would cut the circle
   }
 
  private:
