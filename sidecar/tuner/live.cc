@@ -9,6 +9,7 @@ namespace patella::sidecar {
 namespace {
 
 constexpr double kGain = 0.02;
+constexpr double kShareOfMisses = 1.0 / 3;  // see live.h
 constexpr double kDeadBand = 0.07;
 constexpr double kRise = 1.12, kRisePeriod_s = 5;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8;
@@ -34,7 +35,7 @@ void LiveTracker::OnStream(double admitted_s, const std::vector<double>& values,
   for (size_t i = 0; i < targets_.size(); ++i) {
     if (values[i] <= 0) continue;
     known = true;
-    allowed = std::min(allowed, 1 - targets_[i].quantile);
+    allowed = std::min(allowed, kShareOfMisses * (1 - targets_[i].quantile));
     missed = missed || values[i] > targets_[i].target_ms;
   }
   if (!known) return;

@@ -1,6 +1,7 @@
 // Keeps the limit right under live traffic. Two mechanisms on each finished stream that ran under (nearly) full load:
 //
-//   trim   ln K += γ·(α − missed),  α = 1 − quantile: settles where exactly the allowed share of streams misses its target
+//   trim   ln K += γ·(α/3 − missed),  α = 1 − quantile: settles where a third of the allowed share of streams misses its target. Near the knee
+//          throughput is flat and misses are steep: the last request at once buys 1 % of tokens and costs several per cent of goodput
 //   guard  the quantile of the last streams is above 1.05·target: K falls at once by up to a quarter, and no rise for 8 s
 //
 // Only streams that were admitted after the last change judge it. Pure; times in seconds.

@@ -26,7 +26,7 @@ async def block(client, concurrency, seconds, sizes, target_ms):
     records = await client.closed_loop(concurrency, seconds, sizes)
     warm = begin + 0.25 * seconds
     steady = [r for r in records if r.ended >= warm]
-    return steady, goodput(steady, target_ms, warm, begin + seconds)
+    return steady, goodput(records, target_ms, warm, begin + seconds)
 
 
 async def check(client, limit, args) -> tuple[bool | None, str]:

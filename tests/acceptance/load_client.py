@@ -84,8 +84,13 @@ class LoadClient:
 
 
 def goodput(records: list[Record], target_ms: float, begin: float, end: float) -> float:
-    """Output tokens per second of requests that held the target, among those that ended in [begin, end]."""
-    return sum(r.tokens for r in records if r.holds(target_ms) and begin <= r.ended <= end) / (end - begin)
+    """Output tokens per second, in [begin, end], of requests that held the target. A request's tokens are spread over its time: counted at its
+    end, they would come in waves, since requests of one size that began together end together."""
+    tokens = 0.0
+    for r in records:
+        if r.holds(target_ms) and r.ended > r.started:
+            tokens += r.tokens * max(0.0, min(end, r.ended) - max(begin, r.started)) / (r.ended - r.started)
+    return tokens / (end - begin)
 
 
 def attainment(records: list[Record], target_ms: float) -> tuple[float, float, int]:
