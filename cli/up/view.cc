@@ -94,6 +94,9 @@ absl::StatusOr<SidecarView> ParseView(std::string_view text) {
   const json calibration = Part(root, "calibration", false);
   view.calibration_tokens = Get(calibration, "tokens", 0L);
   view.calibration_seconds = Get(calibration, "seconds", 0.0);
+  for (const json& p : Objects(calibration, "phases")) {
+    view.phases.push_back({Get(p, "phase", std::string()), Get(p, "seconds", 0.0), Get(p, "tokens", 0L)});
+  }
   return view;
 }
 
@@ -140,6 +143,7 @@ Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deploym
   report.verdict = StrCat("limit ", view.limit, ": bound by ", report.bound_by, ", confidence ", ToLower(view.confidence));
   report.tone = Tone::kGood;
   report.how = {{"calibration", StrCat(Number(view.calibration_seconds), " s, ", view.calibration_tokens, " tokens")}};
+  for (const SidecarView::Phase& p : view.phases) report.how.push_back({StrCat("  ", p.phase), StrCat(Number(p.seconds), " s, ", p.tokens, " tokens")});
   return report;
 }
 

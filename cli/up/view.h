@@ -44,6 +44,12 @@ struct SidecarView {
   std::vector<Knee> knees;
   long calibration_tokens = 0;
   double calibration_seconds = 0;
+  struct Phase {
+    std::string phase;
+    double seconds = 0;
+    long tokens = 0;
+  };
+  std::vector<Phase> phases;
 };
 
 absl::StatusOr<SidecarView> ParseView(std::string_view json);

@@ -11,15 +11,18 @@
 namespace patella::science {
 namespace {
 
-constexpr int kBatches = 8;  // of equal time, for the interval of the throughput
-constexpr double kGoldenShare = 0.6180339887498949;
+constexpr int kBatches = 8;             // of equal time, for the interval of the throughput
+constexpr int kEnoughOfAnAnswer = 64;   // tokens: a mean gap over so many is as good as one over a long answer
+constexpr int kLeastGapsPerWave = 128;  // of an answer: longer ones need not be seen from end to end before a verdict
 
 struct Stream {
   int prompt_tokens = 0, max_output_tokens = 0;
-  bool whole = false;      // not of the aged first wave
-  bool after_warm_up = false;
-  double started_s = 0, first_s = 0, last_s = 0;
-  int tokens = 0, first_tokens = 0;
+  bool first_wave = false;  // aged
+  bool whole = false;       // seen from its start on, in a warmed loop
+  double started_s = 0, last_s = 0;
+  int tokens = 0;
+  double from_s = 0;    // from here on gaps count
+  int from_tokens = 0;  // 0: not begun
 };
 
 struct Arrived {
@@ -29,9 +32,12 @@ struct Arrived {
 
 double MsOf(const RequestSample& request, LatencyMetric metric) {
   switch (metric) {
-    case LatencyMetric::kTimePerOutputToken: return request.time_per_output_token_ms;
-    case LatencyMetric::kTimeToFirstToken: return request.ttft_ms;
-    case LatencyMetric::kEndToEnd: return request.end_to_end_ms;
+    case LatencyMetric::kTimePerOutputToken:
+      return request.time_per_output_token_ms;
+    case LatencyMetric::kTimeToFirstToken:
+      return request.ttft_ms;
+    case LatencyMetric::kEndToEnd:
+      return request.end_to_end_ms;
   }
   return 0;
 }
@@ -64,6 +70,7 @@ class ClosedLoop::Machine {
 
   std::vector<ProbeAction> Begin(double now_s) {
     begun_s_ = now_s;
+    not_started_ = config_.concurrency;
     for (int i = 0; i < config_.concurrency; ++i) StartAged(i, now_s);
     return Take();
   }
@@ -72,14 +79,17 @@ class ClosedLoop::Machine {
     const auto found = streams_.find(id);
     if (found == streams_.end() || done_) return {};
     Stream& stream = found->second;
-    if (stream.tokens == 0) {
-      stream.first_s = now_s;
-      stream.first_tokens = tokens;
-    }
+    const bool first = stream.tokens == 0;
     stream.tokens += tokens;
     stream.last_s = now_s;
+    if (first) {
+      stream.from_s = now_s;
+      stream.from_tokens = tokens;
+    }
     result_.output_tokens += tokens;
     if (warm_) arrived_.push_back({now_s, tokens});
+    if (first && stream.first_wave) --not_started_;
+    if (!warm_ && config_.warm_up == WarmUp::kStarted && not_started_ == 0) BeginMeasuring(now_s);
     return Take();
   }
 
@@ -89,17 +99,20 @@ class ClosedLoop::Machine {
     const Stream stream = found->second;
     streams_.erase(found);
     ++ended_;
+    if (stream.first_wave && stream.tokens == 0) --not_started_;
     if (ok && stream.tokens > 0) {
       failures_in_a_row_ = 0;
-      if (stream.whole && stream.after_warm_up) Record(stream);
+      if (warm_) Record(stream, /*ended=*/true, ended_samples_);
     } else {
       ++result_.failed;
       if (++failures_in_a_row_ > 5) {
-        status_ = absl::UnavailableError(absl::StrCat(failures_in_a_row_, " streams in a row failed; the engine may have stopped"));
+        status_ = absl::UnavailableError(
+            absl::StrCat(failures_in_a_row_, " streams in a row failed; the engine may have stopped"));
         return Finish(now_s);
       }
     }
-    if (!warm_ && ended_ >= config_.concurrency) BeginMeasuring(now_s);
+    if (!warm_ && (config_.warm_up == WarmUp::kWave ? ended_ >= config_.concurrency : not_started_ == 0))
+      BeginMeasuring(now_s);
     if (warm_ && Enough(now_s)) return Finish(now_s);
     StartWhole(now_s);
     return Take();
@@ -108,12 +121,13 @@ class ClosedLoop::Machine {
   std::vector<ProbeAction> OnTick(double now_s) {
     if (done_) return {};
     if (now_s - begun_s_ > config_.max_seconds) return Finish(now_s);
+    if (warm_ && config_.warm_up == WarmUp::kStarted && Enough(now_s)) return Finish(now_s);
     return Take();
   }
 
   ProbeProgress progress() const {
     const double waves = static_cast<double>(ended_) / config_.concurrency;
-    return {.phase = warm_ ? config_.phase : "warm-up",
+    return {.phase = config_.phase,
             .concurrency = static_cast<int>(streams_.size()),
             .gap_ms = result_.mean_time_per_output_token_ms,
             .fraction = done_ ? 1.0 : std::min(0.99, waves / (1 + config_.max_waves))};
@@ -128,7 +142,6 @@ class ClosedLoop::Machine {
 
   void Start(Stream stream, double now_s) {
     stream.started_s = now_s;
-    stream.after_warm_up = warm_;
     result_.prompt_tokens += stream.prompt_tokens;
     actions_.push_back(StartStream{next_id_, stream.prompt_tokens, stream.max_output_tokens});
     streams_.emplace(next_id_++, stream);
@@ -140,30 +153,51 @@ class ClosedLoop::Machine {
     int prompt = config_.input_tokens + done;
     const int left = config_.output_tokens - done;
     if (config_.max_total_tokens > 0) prompt = std::clamp(config_.max_total_tokens - left, 1, prompt);
-    Start({.prompt_tokens = prompt, .max_output_tokens = left}, now_s);
+    Start({.prompt_tokens = prompt, .max_output_tokens = left, .first_wave = true}, now_s);
   }
 
   void StartWhole(double now_s) {
-    Start({.prompt_tokens = config_.input_tokens, .max_output_tokens = config_.output_tokens, .whole = true}, now_s);
+    const bool whole = warm_ || config_.warm_up == WarmUp::kWave;
+    Start({.prompt_tokens = config_.input_tokens, .max_output_tokens = config_.output_tokens, .whole = whole}, now_s);
   }
 
   void BeginMeasuring(double now_s) {
     warm_ = true;
     measuring_since_s_ = now_s;
     result_.warm_up_seconds = now_s - begun_s_;
-    // Those that run now began in a warmed loop too: with c of them always running, leaving them out would wait another wave.
-    for (auto& [id, stream] : streams_) stream.after_warm_up = stream.whole;
+    // After a wave those that run now began in a warmed loop too: leaving them out would wait another wave.
+    for (auto& [id, stream] : streams_) {
+      if (stream.whole || stream.tokens == 0) continue;
+      stream.from_s = stream.last_s;
+      stream.from_tokens = stream.tokens;
+    }
   }
 
-  void Record(const Stream& stream) {
-    RequestSample sample{.started_s = stream.started_s, .output_tokens = stream.tokens};
-    sample.ttft_ms = 1000 * (stream.first_s - stream.started_s);
-    sample.end_to_end_ms = 1000 * (stream.last_s - stream.started_s);
-    const int later = stream.tokens - stream.first_tokens;
-    if (later > 0) sample.time_per_output_token_ms = 1000 * (stream.last_s - stream.first_s) / later;
-    result_.requests.push_back(sample);
-    const double sum = result_.mean_time_per_output_token_ms * static_cast<double>(result_.requests.size() - 1);
-    result_.mean_time_per_output_token_ms = (sum + sample.time_per_output_token_ms) / static_cast<double>(result_.requests.size());
+  // What was seen of a stream, if it says something.
+  void Record(const Stream& stream, bool ended, std::vector<RequestSample>& samples) const {
+    if (config_.warm_up == WarmUp::kWave && !stream.whole) return;
+    RequestSample sample{.started_s = stream.started_s};
+    // A whole stream counts from its first token on.
+    if (stream.whole && stream.tokens > 0) sample.ttft_ms = 1000 * (stream.from_s - stream.started_s);
+    const int gaps = stream.tokens - stream.from_tokens;
+    const bool whole = stream.whole && ended;
+    if (gaps > 0 && (whole || gaps >= std::min(config_.output_tokens / 2, kEnoughOfAnAnswer))) {
+      sample.time_per_output_token_ms = 1000 * (stream.last_s - stream.from_s) / gaps;
+    }
+    if (whole) {
+      sample.end_to_end_ms = 1000 * (stream.last_s - stream.started_s);
+      sample.output_tokens = stream.tokens;
+    }
+    if (sample.ttft_ms > 0 || sample.time_per_output_token_ms > 0) samples.push_back(sample);
+  }
+
+  // The ended ones, and where no wave was waited for those that still run.
+  void Collect() {
+    result_.requests = ended_samples_;
+    if (config_.warm_up == WarmUp::kStarted) {
+      for (const auto& [id, stream] : streams_) Record(stream, /*ended=*/false, result_.requests);
+    }
+    result_.mean_time_per_output_token_ms = Mean(Values(result_, LatencyMetric::kTimePerOutputToken));
   }
 
   void SetThroughput(double now_s) {
@@ -179,33 +213,53 @@ class ClosedLoop::Machine {
     }
     result_.tokens_per_second = tokens / seconds;
     const double mean = Mean(batches);
-    if (mean > 0) result_.half_width_ratio = Student975(kBatches - 1) * StandardDeviation(batches) / std::sqrt(kBatches) / mean;
+    if (mean > 0)
+      result_.half_width_ratio = Student975(kBatches - 1) * StandardDeviation(batches) / std::sqrt(kBatches) / mean;
   }
 
   bool Enough(double now_s) {
-    const int whole = static_cast<int>(result_.requests.size());
-    if (whole < std::max(config_.min_requests, config_.concurrency)) return false;
-    if (whole >= config_.max_waves * config_.concurrency) return true;
+    Collect();
+    const int seen = static_cast<int>(result_.requests.size());
+    double tokens = 0;
+    for (const Arrived& arrived : arrived_) tokens += arrived.tokens;
+    const double wave =
+        static_cast<double>(config_.concurrency) *
+        (config_.warm_up == WarmUp::kWave ? config_.output_tokens : std::min(config_.output_tokens, kLeastGapsPerWave));
+    if (seen < std::max(config_.min_requests, config_.concurrency)) return false;
+    if (config_.warm_up == WarmUp::kStarted && tokens < wave) return false;
+    const bool all_waves = config_.warm_up == WarmUp::kWave || tokens >= config_.max_waves * wave;
+    if (all_waves && seen >= config_.max_waves * config_.concurrency) return true;
     SetThroughput(now_s);
     if (!(result_.half_width_ratio > 0) || result_.half_width_ratio > config_.half_width) return false;
     return std::all_of(config_.targets.begin(), config_.targets.end(), [&](const Target& target) {
-      return SequentialVerdict(Violations(result_, target), whole, target.quantile) != Verdict::kUndecided;
+      const int n = static_cast<int>(Values(result_, target.metric).size());
+      return SequentialVerdict(Violations(result_, target), n, target.quantile) != Verdict::kUndecided;
     });
   }
 
   std::vector<ProbeAction> Finish(double now_s) {
     done_ = true;
+    Collect();
     if (warm_) SetThroughput(now_s);
     double ms = 0, tokens = 0;
+    int whole = 0;
     for (const RequestSample& request : result_.requests) {
       ms += request.end_to_end_ms;
       tokens += request.output_tokens;
+      whole += request.output_tokens > 0;
     }
-    if (tokens > 0) result_.mean_ms_per_token = ms / tokens;
+    const bool by_little =
+        config_.warm_up == WarmUp::kStarted && whole < config_.concurrency && result_.tokens_per_second > 0;
+    if (by_little) {
+      result_.mean_ms_per_token = 1000.0 * config_.concurrency / result_.tokens_per_second;
+    } else if (tokens > 0) {
+      result_.mean_ms_per_token = ms / tokens;
+    }
     result_.little_ratio = result_.tokens_per_second * result_.mean_ms_per_token / (1000.0 * config_.concurrency);
     if (status_.ok() && result_.requests.empty()) {
-      status_ = absl::FailedPreconditionError(absl::StrCat("no request ended within ", static_cast<int>(config_.max_seconds),
-                                                           " s at concurrency ", config_.concurrency));
+      status_ =
+          absl::FailedPreconditionError(absl::StrCat("no request ended within ", static_cast<int>(config_.max_seconds),
+                                                     " s at concurrency ", config_.concurrency));
     }
     for (const auto& [id, stream] : streams_) actions_.push_back(CancelStream{id});
     return Take();
@@ -215,6 +269,8 @@ class ClosedLoop::Machine {
   std::vector<ProbeAction> actions_;
   std::map<int, Stream> streams_;
   std::vector<Arrived> arrived_;
+  std::vector<RequestSample> ended_samples_;
+  int not_started_ = 0;  // of the first wave
   int next_id_ = 1;
   int ended_ = 0;
   int failures_in_a_row_ = 0;
@@ -222,7 +278,9 @@ class ClosedLoop::Machine {
   double begun_s_ = 0, measuring_since_s_ = 0;
 };
 
-double ClosedLoopResult::QuantileMs(LatencyMetric metric, double quantile) const { return Quantile(Values(*this, metric), quantile); }
+double ClosedLoopResult::QuantileMs(LatencyMetric metric, double quantile) const {
+  return Quantile(Values(*this, metric), quantile);
+}
 
 double ClosedLoopResult::MeanMs(LatencyMetric metric) const { return Mean(Values(*this, metric)); }
 
@@ -244,8 +302,12 @@ Verdict Judge(const ClosedLoopResult& result, const std::vector<Target>& targets
 ClosedLoop::ClosedLoop(const ClosedLoopConfig& config) : machine_(std::make_unique<Machine>(config)) {}
 ClosedLoop::~ClosedLoop() = default;
 std::vector<ProbeAction> ClosedLoop::Begin(double now_s) { return machine_->Begin(now_s); }
-std::vector<ProbeAction> ClosedLoop::OnTokens(int stream, int tokens, double now_s) { return machine_->OnTokens(stream, tokens, now_s); }
-std::vector<ProbeAction> ClosedLoop::OnEnd(int stream, bool ok, double now_s) { return machine_->OnEnd(stream, ok, now_s); }
+std::vector<ProbeAction> ClosedLoop::OnTokens(int stream, int tokens, double now_s) {
+  return machine_->OnTokens(stream, tokens, now_s);
+}
+std::vector<ProbeAction> ClosedLoop::OnEnd(int stream, bool ok, double now_s) {
+  return machine_->OnEnd(stream, ok, now_s);
+}
 std::vector<ProbeAction> ClosedLoop::OnTick(double now_s) { return machine_->OnTick(now_s); }
 bool ClosedLoop::done() const { return machine_->done_; }
 ProbeProgress ClosedLoop::progress() const { return machine_->progress(); }

@@ -38,13 +38,14 @@ double QuantileMs(const LimitInputs& inputs, LatencyMetric metric, double concur
 
 // The largest c that meets the target, taking the lowest crossing where the latency is not monotone.
 double LargestMeeting(const LimitInputs& inputs, const Target& target, double most) {
+  const double target_ms = target.target_ms / (1 + inputs.margin);
   double low = 1;
   for (double c = 1;; c = std::min(most, c * 1.02)) {
-    if (QuantileMs(inputs, target.metric, c) > target.target_ms) {
+    if (QuantileMs(inputs, target.metric, c) > target_ms) {
       double high = c;
       for (int i = 0; i < 50; ++i) {
         const double middle = 0.5 * (low + high);
-        (QuantileMs(inputs, target.metric, middle) <= target.target_ms ? low : high) = middle;
+        (QuantileMs(inputs, target.metric, middle) <= target_ms ? low : high) = middle;
       }
       return low;
     }

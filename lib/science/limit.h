@@ -30,6 +30,7 @@ struct LimitInputs {
   double time_per_output_token_ratio = 1.05;
   double ttft_ratio = 1.5;
   double end_to_end_ratio = 1.05;
+  double margin = 0;               // of the quantiles, on the safe side: 0.05 keeps them 5 % below the targets
   double kv_capacity = kInfinity;  // requests
   double timeout_s = kInfinity;
   int ceiling = 0;                 // 0: none

@@ -20,7 +20,8 @@ bool Disturbed(const RampLog& log, double from_s, double to_s) {
   return false;
 }
 
-void AddStream(const RampLog& log, const RampStream& stream, const RampWindow& window, GapEstimate& gap, double& total_ms) {
+void AddStream(const RampLog& log, const RampStream& stream, const RampWindow& window, GapEstimate& gap,
+               double& total_ms) {
   double block_ms = 0;
   int block_tokens = 0;
   for (size_t i = 1; i < stream.events.size(); ++i) {
@@ -108,7 +109,8 @@ std::vector<RampLevel> MeasureLevels(const RampLog& log, std::vector<double>& bl
   return levels;
 }
 
-// Fills prefill_ms and ttft_ms of the levels, and the price of a prompt token from the arrivals of another length at the same level.
+// Fills prefill_ms and ttft_ms of the levels, and the price of a prompt token from the arrivals of another length at
+// the same level.
 void MeasureArrivals(const RampLog& log, const RampConfig& config, RampResult& result) {
   std::vector<double> n, cost, per_token;
   for (RampLevel& level : result.levels) {
@@ -117,7 +119,8 @@ void MeasureArrivals(const RampLog& log, const RampConfig& config, RampResult& r
     const double gap = GapAt(result.levels, std::max(1, level.concurrency - 1));
     for (const RampArrival& arrival : log.arrivals) {
       double ms = 0;
-      if (arrival.concurrency != level.concurrency || !arrival.usable || !EstimatePrefill(log, arrival, gap, ms)) continue;
+      if (arrival.concurrency != level.concurrency || !arrival.usable || !EstimatePrefill(log, arrival, gap, ms))
+        continue;
       const RampStream& stream = log.streams[arrival.stream];
       if (stream.prompt_tokens != config.input_tokens) {
         other += ms;
@@ -136,7 +139,8 @@ void MeasureArrivals(const RampLog& log, const RampConfig& config, RampResult& r
     level.arrivals = usual_count;
     level.prefill_ms = usual / usual_count;
     level.ttft_ms = ttft / usual_count;
-    if (other_count > 0) per_token.push_back((level.prefill_ms - other / other_count) / (config.input_tokens - other_tokens));
+    if (other_count > 0)
+      per_token.push_back((level.prefill_ms - other / other_count) / (config.input_tokens - other_tokens));
   }
   PrefillFit fit = FitPrefill(n, cost);
   const RampLevel& first = result.levels.front();
@@ -148,7 +152,8 @@ void MeasureArrivals(const RampLog& log, const RampConfig& config, RampResult& r
 }
 
 void SetRatio(const std::vector<double>& block_ratios, RampResult& result) {
-  // Blocks of four gaps scatter more than means over a whole answer, and less where the noise is slow: half of the variance stays.
+  // Blocks of four gaps scatter more than means over a whole answer, and less where the noise is slow: half of the
+  // variance stays.
   const double sd = StandardDeviation(block_ratios) / std::sqrt(2.0);
   result.p90_over_mean = std::clamp(1 + 1.2816 * sd, 1.0, kMaxRatio);
 }
@@ -161,6 +166,29 @@ GapEstimate EstimateGap(const RampLog& log, const RampWindow& window) {
   for (const RampStream& stream : log.streams) AddStream(log, stream, window, gap, total_ms);
   if (gap.tokens > 0) gap.mean_ms = total_ms / gap.tokens;
   return gap;
+}
+
+double GapHalfWidth(const RampLog& log, const RampWindow& window) {
+  std::vector<double> sums, counts;
+  for (const RampStream& stream : log.streams) {
+    if (!stream.live) continue;
+    size_t k = 0;
+    for (size_t i = 1; i < stream.events.size(); ++i) {
+      const RampEvent &before = stream.events[i - 1], &after = stream.events[i];
+      if (before.at_s < window.opened_s || after.at_s > window.closed_s || Disturbed(log, before.at_s, after.at_s))
+        continue;
+      if (k == sums.size()) {
+        sums.push_back(0);
+        counts.push_back(0);
+      }
+      sums[k] += 1000 * (after.at_s - before.at_s) / (after.tokens - before.tokens);
+      ++counts[k++];
+    }
+  }
+  const size_t n = sums.size();
+  if (n < 3) return kInfinity;
+  for (size_t k = 0; k < n; ++k) sums[k] /= counts[k];
+  return Student975(static_cast<int>(n) - 1) * StandardDeviation(sums) / std::sqrt(static_cast<double>(n)) / Mean(sums);
 }
 
 bool EstimatePrefill(const RampLog& log, const RampArrival& arrival, double gap_ms, double& prefill_ms) {
@@ -195,8 +223,8 @@ absl::StatusOr<RampResult> EstimateRamp(const RampLog& log, const RampConfig& co
   std::vector<double> block_ratios;
   result.levels = MeasureLevels(log, block_ratios);
   if (result.levels.size() < 2) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the ramp could measure ", result.levels.size(), " level(s) of concurrency, and a curve needs two"));
+    return absl::FailedPreconditionError(absl::StrCat("the ramp could measure ", result.levels.size(),
+                                                      " level(s) of concurrency, and a curve needs two"));
   }
   MeasureArrivals(log, config, result);
   SetRatio(block_ratios, result);
@@ -248,7 +276,8 @@ double RampResult::TtftMs(double concurrency) const {
   }
   if (low == nullptr) return 0;
   // Beyond what was seen: an arrival waits for the step that runs, and for its own prefill.
-  return low->ttft_ms + StepMs(concurrency) - StepMs(low->concurrency) + PrefillMs(concurrency) - PrefillMs(low->concurrency);
+  return low->ttft_ms + StepMs(concurrency) - StepMs(low->concurrency) + PrefillMs(concurrency) -
+         PrefillMs(low->concurrency);
 }
 
 }  // namespace patella::science

@@ -23,7 +23,8 @@ struct RampStream {
   int tokens() const { return events.empty() ? 0 : events.back().tokens; }
 };
 
-// One stream took the place of another. From `opened_s` (the place fell vacant) to `closed_s` gaps are not those of plain decoding.
+// One stream took the place of another. From `opened_s` (the place fell vacant) to `closed_s` gaps are not those of
+// plain decoding.
 struct RampArrival {
   size_t stream = 0;  // index in RampLog::streams
   int concurrency = 0;
@@ -54,8 +55,12 @@ struct GapEstimate {
 };
 GapEstimate EstimateGap(const RampLog& log, const RampWindow& window);
 
-// What one arrival cost: from the survivors' own time stamps, t[j + m] − t[j] − m·gap over the stretch that holds the prefill; for a lone
-// stream its time to first token less one gap. False if no survivor spans the stretch.
+// 95 % half-width of the window's mean gap, relative. Streams share their steps, so that the k-th gaps of all streams
+// are one observation. Infinity with fewer than three of them.
+double GapHalfWidth(const RampLog& log, const RampWindow& window);
+
+// What one arrival cost: from the survivors' own time stamps, t[j + m] − t[j] − m·gap over the stretch that holds the
+// prefill; for a lone stream its time to first token less one gap. False if no survivor spans the stretch.
 bool EstimatePrefill(const RampLog& log, const RampArrival& arrival, double gap_ms, double& prefill_ms);
 
 // Levels, P(n) and curves from all closed windows. FailedPrecondition if fewer than two levels could be measured.

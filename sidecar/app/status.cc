@@ -63,7 +63,9 @@ std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_
   status["confidence"] = tuner.confidence;
   status["workload"] = {{"input_tokens", tuner.input_tokens}, {"output_tokens", tuner.output_tokens}};
   status["curve"] = Curve(tuner);
-  status["calibration"] = {{"tokens", tuner.calibration_tokens}, {"seconds", Number(tuner.calibration_seconds)}};
+  json phases = json::array();
+  for (const PhaseView& p : tuner.phases) phases.push_back({{"phase", p.phase}, {"seconds", Number(p.seconds)}, {"tokens", p.tokens}});
+  status["calibration"] = {{"tokens", tuner.calibration_tokens}, {"seconds", Number(tuner.calibration_seconds)}, {"phases", phases}};
   status["inflight"] = live.inflight;
   status["queued"] = live.queued;
   status["admitted_total"] = live.admitted_total;

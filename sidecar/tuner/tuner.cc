@@ -7,24 +7,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "lib/science/closed_loop.h"
+#include "lib/science/calibration.h"
 #include "lib/science/knee.h"
-#include "lib/science/limit.h"
-#include "lib/science/ramp.h"
 #include "sidecar/tuner/live.h"
 
 namespace patella::sidecar {
 namespace {
 
-constexpr int kMaxVerifies = 3;
-constexpr double kSettled = 0.08;              // verify again if the limit moves more than that
-constexpr double kKvShare = 0.95;
 constexpr double kResumeShare = 0.8;
-constexpr double kRampShare = 0.35;            // of the budget, for one pass of the ramp
-constexpr double kLeastForVerify_s = 6;
-constexpr double kVerifyMax_s = 30;
-constexpr int kVerifyRequests = 30;            // fewer decide nothing about a 90th percentile
-constexpr double kTimeout_s = 60;              // what platforms commonly give a request
+constexpr double kTimeout_s = 60;  // what platforms commonly give a request
+constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
 constexpr double kLoaded = 0.8;  // share of the limit in flight from which a stream judges it
 
@@ -44,16 +36,6 @@ science::KneeDefinition KneeOf(const std::string& name) {
   return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
 }
 
-// The mean time per output token that ends the climb.
-double ClimbTarget(const TunerOptions& options) {
-  double target = science::kInfinity;
-  for (const TargetView& t : options.targets) {
-    if (t.metric == "TimePerOutputToken") target = std::min(target, t.target_ms);
-    if (t.metric == "EndToEnd") target = std::min(target, t.target_ms / options.output_tokens);
-  }
-  return target;
-}
-
 }  // namespace
 
 std::string_view NameOf(TunerState state) {
@@ -62,16 +44,10 @@ std::string_view NameOf(TunerState state) {
 }
 
 struct Tuner::Science {
-  std::unique_ptr<science::Ramp> ramp;
-  std::unique_ptr<science::ClosedLoop> verify;
+  std::unique_ptr<science::Calibration> calibration;
   std::unique_ptr<LiveTracker> tracker;
-  science::RampResult curve;
-  science::LimitInputs inputs;
   int ceiling = kDefaultCeiling;  // the user's, ours, or the engine's own limit
   int most = kDefaultCeiling;     // by ceiling and KV cache
-  int best_passed = 0;
-  bool doubtful = false;       // void ramps, or our own lateness: never high confidence
-  std::string doubt;
   int peak_in_flight = 0;
 };
 
@@ -86,7 +62,6 @@ Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std:
 Tuner::~Tuner() = default;
 
 bool Tuner::calibrating() const { return !users_admitted_ && view_.exit_code == 0; }
-double Tuner::BudgetLeft(double now_s) const { return options_.max_calibration_s - (now_s - calibration_began_s_); }
 
 void Tuner::OnWaiting(std::string message) { view_.message = std::move(message); }
 
@@ -102,7 +77,7 @@ TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   science_->most = science_->ceiling;
   if (facts.kv_capacity_tokens > 0) {
     view_.cap = static_cast<double>(facts.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
-    science_->most = std::clamp(static_cast<int>(kKvShare * view_.cap), 1, science_->most);
+    science_->most = std::clamp(static_cast<int>(view_.cap), 1, science_->most);
   }
   if (options_.mode == TuningMode::kOff) {
     view_.bound_by = "Ceiling";
@@ -116,92 +91,84 @@ TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
     const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
     return BecomeReady(limit, "Low", "resumed", absl::StrCat("80 % of ", resumed.limit, ", learned before a restart; live traffic verifies it"), now_s);
   }
-  return BeginRamp(now_s);
+  return BeginCalibration();
 }
 
-TunerActions Tuner::BeginRamp(double now_s) {
+TunerActions Tuner::BeginCalibration() {
   view_.state = TunerState::kWarmUp;
   view_.message = "warming the engine up";
-  const double budget = std::max(1.0, BudgetLeft(now_s));
-  science_->ramp = std::make_unique<science::Ramp>(science::RampConfig{.input_tokens = options_.input_tokens,
-                                                                       .output_tokens = options_.output_tokens,
-                                                                       .target_ms = ClimbTarget(options_),
-                                                                       .max_concurrency = science_->most,
-                                                                       .max_seconds = kRampShare * budget,
-                                                                       .max_warm_up_seconds = kRampShare * budget,
-                                                                       .max_total_tokens = facts_.max_total_tokens,
-                                                                       .seed = options_.seed});
-  return {RunProbe{science_->ramp.get(), budget}};
+  science_->calibration = std::make_unique<science::Calibration>(
+      science::CalibrationConfig{.input_tokens = options_.input_tokens,
+                                 .output_tokens = options_.output_tokens,
+                                 .targets = TargetsOf(options_),
+                                 .knee = KneeOf(options_.knee_definition),
+                                 .knee_utilization = options_.knee_utilization,
+                                 .ceiling = science_->ceiling,
+                                 .kv_capacity = view_.cap,
+                                 .max_total_tokens = facts_.max_total_tokens,
+                                 .timeout_s = kTimeout_s,
+                                 .max_seconds = std::max(1.0, options_.max_calibration_s),
+                                 .seed = options_.seed});
+  return {RunProbe{science_->calibration.get(), options_.max_calibration_s + kGrace_s}};
 }
 
 void Tuner::OnProgress(const science::ProbeProgress& progress, double) {
-  const bool verifying = view_.state == TunerState::kVerify;
-  if (!verifying) view_.state = progress.phase == "warm-up" ? TunerState::kWarmUp : TunerState::kRamp;
-  const double fraction = verifying ? 0.6 + 0.39 * progress.fraction : 0.6 * progress.fraction;
-  view_.progress = {progress.phase, progress.concurrency, progress.gap_ms, std::max(view_.progress.fraction, fraction)};
+  view_.state = progress.phase == "warm-up" ? TunerState::kWarmUp : progress.phase == "verify" ? TunerState::kVerify : TunerState::kRamp;
+  view_.progress = {progress.phase, progress.concurrency, progress.gap_ms, std::max(view_.progress.fraction, progress.fraction)};
   view_.message = absl::StrFormat("%s at %d requests: %.1f ms per token", progress.phase, progress.concurrency, progress.gap_ms);
+  ShowCalibration();
+}
+
+// What is known so far: the curve once the ramp is over, then each verification.
+void Tuner::ShowCalibration() {
+  const science::CalibrationResult& known = science_->calibration->last_result();
+  view_.phases.clear();
+  for (const science::PhaseCost& cost : known.phases) view_.phases.push_back({cost.phase, cost.seconds, static_cast<long>(cost.tokens())});
+  if (!known.has_curve) return;
+  view_.points.clear();
+  for (const science::CurvePoint& p : known.ramp.end_to_end.points) {
+    view_.points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
+  }
+  const science::Fit& fit = known.ramp.fit;
+  view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
+  ShowKnees();
+  view_.verify.clear();
+  for (const science::Verification& v : known.verifications) {
+    view_.verify.push_back({v.concurrency, v.quantile_ms, v.mean_ms_per_token, v.tokens_per_second, v.passed, v.requests});
+  }
+  view_.bound_by = std::string(science::NameOf(known.bound_by));
 }
 
 TunerActions Tuner::OnProbeEnd(const ProbeReport& report, double now_s) {
   view_.calibration_tokens += report.tokens;
   view_.calibration_seconds = now_s - calibration_began_s_;
-  const bool ramping = science_->verify == nullptr;
+  ShowCalibration();
   if (report.end == ProbeEnd::kEngineGone) {
     return Fail(kExitEngineGone, absl::StrCat("The engine went away during calibration: ", report.why), now_s);
   }
   if (report.end == ProbeEnd::kRefused) {
     return Fail(kExitEngineGone, absl::StrCat("The engine refuses the calibration's requests: ", report.why), now_s);
   }
-  if (report.end == ProbeEnd::kTimedOut && ramping) {
-    return Fail(kExitTooNoisy, absl::StrFormat("The calibration's budget of %.0f s ended within the ramp; raise MAX_CALIBRATION_SECONDS or "
+  if (report.end == ProbeEnd::kTimedOut) {
+    return Fail(kExitTooNoisy, absl::StrFormat("The calibration was not done within its budget of %.0f s; raise MAX_CALIBRATION_SECONDS or "
                                                "lower WORKLOAD_OUTPUT_TOKENS", options_.max_calibration_s), now_s);
   }
-  if (report.end == ProbeEnd::kGeneratorBound) {  // what was measured is a lower bound of what the engine can do
-    science_->doubtful = true;
-    science_->doubt = "the sidecar itself got too little CPU";
-  }
-  return ramping ? AfterRamp(now_s) : AfterVerify(now_s);
+  const absl::StatusOr<science::CalibrationResult> result = science_->calibration->Result();
+  if (!result.ok()) return Fail(result.status(), now_s);
+  // Where we ourselves were late, what was measured is a lower bound of what the engine can do.
+  const bool late = report.end == ProbeEnd::kGeneratorBound;
+  const std::string evidence = late ? absl::StrCat(result->evidence, "; the sidecar itself got too little CPU") : result->evidence;
+  return BecomeReady(result->limit, result->high_confidence && !late ? "High" : "Low", result->reason, evidence, now_s);
 }
 
-TunerActions Tuner::AfterRamp(double now_s) {
-  Science& s = *science_;
-  const absl::StatusOr<science::RampResult> result = s.ramp->Result();
-  if (absl::IsUnavailable(result.status())) {
-    return Fail(kExitEngineGone, absl::StrCat("The engine fails the calibration's requests: ", result.status().message()), now_s);
+TunerActions Tuner::Fail(const absl::Status& status, double now_s) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      return Fail(kExitEngineGone, absl::StrCat("The engine fails the calibration's requests: ", status.message()), now_s);
+    case absl::StatusCode::kOutOfRange: return Fail(kExitImpossibleTarget, std::string(status.message()), now_s);
+    case absl::StatusCode::kAborted: return Fail(kExitTooNoisy, absl::StrCat("The machine is too noisy to measure: ", status.message()), now_s);
+    default: return Fail(kExitTooNoisy, absl::StrCat("The engine cannot be measured: ", status.message()), now_s);
   }
-  if (!result.ok() && !absl::IsAborted(result.status())) {
-    return Fail(kExitTooNoisy, absl::StrCat("The engine cannot be measured: ", result.status().message()), now_s);
-  }
-  if (!result.ok()) {  // too noisy, says the return leg: a verification may still show that a limit holds
-    s.doubtful = true;
-    s.doubt = std::string(result.status().message());
-  }
-  s.curve = result.ok() ? *result : s.ramp->last_result();
-  if (!s.curve.high_confidence && s.doubt.empty()) s.doubt = s.curve.remark;
-  view_.points.clear();
-  for (const science::CurvePoint& p : s.curve.end_to_end.points) {
-    view_.points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
-  }
-  view_.a_ms = s.curve.fit.law.a_ms, view_.b_ms = s.curve.fit.law.b_ms, view_.fit_error_ratio = s.curve.fit.error_ratio;
-  ShowKnees();
-  s.inputs = science::InputsFrom(s.curve, options_.output_tokens);
-  s.inputs.targets = TargetsOf(options_);
-  if (std::isfinite(view_.cap)) s.inputs.kv_capacity = kKvShare * view_.cap;
-  s.inputs.timeout_s = kTimeout_s;
-  s.inputs.ceiling = s.ceiling;
-  s.inputs.knee = KneeOf(options_.knee_definition);
-  s.inputs.knee_utilization = options_.knee_utilization;
-  return Solve(now_s, [&](int limit) { return BeginVerify(limit, now_s); });
-}
-
-TunerActions Tuner::Solve(double now_s, const std::function<TunerActions(int limit)>& then) {
-  const absl::StatusOr<science::Limit> limit = science::ChooseLimit(science_->inputs);
-  if (!limit.ok()) {
-    const int code = absl::IsFailedPrecondition(limit.status()) ? kExitImpossibleTarget : kExitTooNoisy;
-    return Fail(code, std::string(limit.status().message()), now_s);
-  }
-  view_.bound_by = std::string(science::NameOf(limit->bound_by));
-  return then(std::clamp(limit->limit, 1, science_->most));
 }
 
 void Tuner::ShowKnees() {
@@ -210,75 +177,6 @@ void Tuner::ShowKnees() {
   for (const auto& knee : science::AllKnees({.a_ms = view_.a_ms, .b_ms = view_.b_ms, .cap = view_.cap}, inputs)) {
     view_.knees.push_back({std::string(science::NameOf(knee.definition)), knee.concurrency, knee.utilization});
   }
-}
-
-TunerActions Tuner::BeginVerify(int limit, double now_s) {
-  const double left = BudgetLeft(now_s);
-  if (left < kLeastForVerify_s) {
-    const int safe = science_->best_passed > 0 ? science_->best_passed : std::max(1, static_cast<int>(kResumeShare * limit));
-    return BecomeReady(safe, "Low", "budget", absl::StrFormat("calibration budget of %.0f s used up", options_.max_calibration_s), now_s);
-  }
-  view_.state = TunerState::kVerify;
-  view_.message = absl::StrCat("verifying a limit of ", limit);
-  science_->verify = std::make_unique<science::ClosedLoop>(
-      science::ClosedLoopConfig{.concurrency = limit, .input_tokens = options_.input_tokens, .output_tokens = options_.output_tokens,
-                                .min_requests = std::max(kVerifyRequests, 2 * limit), .max_seconds = std::min(kVerifyMax_s, left - 1),
-                                .max_total_tokens = facts_.max_total_tokens, .targets = TargetsOf(options_),
-                                .seed = options_.seed + view_.verify.size() + 1});
-  return {RunProbe{science_->verify.get(), left}};
-}
-
-TunerActions Tuner::AfterVerify(double now_s) {
-  Science& s = *science_;
-  const absl::StatusOr<science::ClosedLoopResult> result = s.verify->Result();
-  if (absl::IsUnavailable(result.status())) {
-    return Fail(kExitEngineGone, absl::StrCat("The engine fails the verification's requests: ", result.status().message()), now_s);
-  }
-  if (!result.ok()) {
-    return Fail(kExitTooNoisy, absl::StrCat("The limit cannot be verified: ", result.status().message()), now_s);
-  }
-  VerifyView verdict = Verdict(*result);
-  view_.verify.push_back(verdict);
-  const int at = verdict.concurrency;
-  if (verdict.passed) s.best_passed = std::max(s.best_passed, at);
-  science::CorrectBy(*result, options_.targets.empty() ? 0.9 : options_.targets.front().quantile, s.inputs);
-  return Solve(now_s, [&](int solved) { return AfterSolvedAgain(verdict, solved, now_s); });
-}
-
-VerifyView Tuner::Verdict(const science::ClosedLoopResult& result) const {
-  VerifyView verdict{.concurrency = result.concurrency, .mean_ms_per_token = result.mean_ms_per_token,
-                     .tokens_per_second = result.tokens_per_second, .requests = static_cast<int>(result.requests.size())};
-  const std::vector<science::Target> targets = TargetsOf(options_);
-  const science::Verdict judged = science::Judge(result, targets);
-  verdict.passed = judged != science::Verdict::kFail;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    const double seen = result.QuantileMs(targets[i].metric, targets[i].quantile);
-    if (i == 0) verdict.quantile_ms = seen;
-    if (judged == science::Verdict::kUndecided) verdict.passed = verdict.passed && seen <= targets[i].target_ms;
-  }
-  if (targets.empty()) verdict.quantile_ms = result.QuantileMs(science::LatencyMetric::kTimePerOutputToken, 0.9);
-  return verdict;
-}
-
-TunerActions Tuner::AfterSolvedAgain(const VerifyView& verdict, int solved, double now_s) {
-  Science& s = *science_;
-  const int at = verdict.concurrency;
-  int next = std::clamp(solved, at / 2, at + std::max(1, at / 2));
-  for (const VerifyView& v : view_.verify) {  // what has failed is not tried again, nor what lies above it
-    if (!v.passed) next = std::min(next, v.concurrency - 1);
-  }
-  const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s%s", verdict.requests, at,
-                                               verdict.quantile_ms, verdict.tokens_per_second, s.doubt.empty() ? "" : "; " + s.doubt);
-  const bool settled = verdict.passed && (next <= at || next - at < std::max(1.0, kSettled * at));
-  if (settled) return BecomeReady(at, s.doubtful ? "Low" : "High", "verified", evidence, now_s);
-  if (next < 1) {
-    return Fail(kExitImpossibleTarget, absl::StrFormat("The target cannot be met: even one request at a time misses it (%.1f ms at the "
-                                                       "quantile)", verdict.quantile_ms), now_s);
-  }
-  if (static_cast<int>(view_.verify.size()) < kMaxVerifies && next != s.best_passed) return BeginVerify(next, now_s);
-  if (s.best_passed > 0) return BecomeReady(s.best_passed, s.doubtful ? "Low" : "High", "verified", evidence, now_s);
-  if (s.doubtful) return Fail(kExitTooNoisy, absl::StrCat("The machine is too noisy to measure: ", s.doubt), now_s);
-  return BecomeReady(next, "Low", "unverified", evidence, now_s);
 }
 
 TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason, const std::string& evidence, double now_s) {
@@ -301,7 +199,8 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
 }
 
 int64_t Tuner::PromptBudget() const {
-  const science::RampResult& curve = science_->curve;
+  if (science_->calibration == nullptr) return 0;
+  const science::RampResult& curve = science_->calibration->last_result().ramp;
   const double ms_per_token = curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
   for (const TargetView& t : options_.targets) {
     if (t.metric != "TimeToFirstToken" || ms_per_token <= 0) continue;

@@ -1,26 +1,22 @@
 // The tuner: finds the limit before the replica is ready, then keeps it right while the world changes.
 //
-//   BOOT ─► WARMUP ─► RAMP ─► (fit) ─► VERIFY ─► READY (track, guard)        VERIFY misses or moves ≥ 8 %: again, at most 3 times
-//     └─ resumed limit ──────────────────────────► READY at 0.8 of it         anything that cannot succeed: DEGRADED, Exit
+//   BOOT ─► WARMUP ─► RAMP ─► VERIFY ─► READY (track, guard)        these three are science::Calibration, one probe
+//     └─ resumed limit ─────────────────► READY at 0.8 of it        anything that cannot succeed: DEGRADED, Exit
 //
 // Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give the same actions.
 // Times are seconds on one monotonic clock. Not thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "lib/science/probe.h"
 #include "sidecar/tuner/options.h"
 #include "sidecar/tuner/view.h"
-
-namespace patella::science {
-struct ClosedLoopResult;
-}
 
 namespace patella::sidecar {
 
@@ -89,20 +85,15 @@ class Tuner {
   const TunerView& view() const { return view_; }
 
  private:
-  struct Science;  // the probes and estimators in use
+  struct Science;  // the calibration and the tracker in use
 
-  TunerActions BeginRamp(double now_s);
-  TunerActions AfterRamp(double now_s);
-  TunerActions Solve(double now_s, const std::function<TunerActions(int limit)>& then);
-  TunerActions BeginVerify(int limit, double now_s);
-  TunerActions AfterVerify(double now_s);
-  TunerActions AfterSolvedAgain(const VerifyView& verdict, int solved, double now_s);
-  VerifyView Verdict(const science::ClosedLoopResult& result) const;
+  TunerActions BeginCalibration();
+  void ShowCalibration();
   void ShowKnees();
   TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason, const std::string& evidence, double now_s);
   TunerActions Fail(int exit_code, std::string error, double now_s);
+  TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
-  double BudgetLeft(double now_s) const;
   int64_t PromptBudget() const;
 
   const TunerOptions options_;

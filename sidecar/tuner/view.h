@@ -43,6 +43,13 @@ struct VerifyView {
   int requests = 0;
 };
 
+// What a phase of the calibration spent.
+struct PhaseView {
+  std::string phase;  // "warm-up", "ramp", "return leg", "verify"
+  double seconds = 0;
+  long tokens = 0;  // prompt and output
+};
+
 struct KneeView {
   std::string definition;
   double concurrency = 0;
@@ -77,6 +84,7 @@ struct TunerView {
   std::vector<KneeView> knees;
   long calibration_tokens = 0;
   double calibration_seconds = 0;
+  std::vector<PhaseView> phases;
   std::vector<Decision> decisions;  // the last 10, oldest first
 };
 
