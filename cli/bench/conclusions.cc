@@ -4,15 +4,13 @@
 #include <cmath>
 
 #include "lib/adapters/text.h"
+#include "lib/science/curve.h"
+#include "lib/science/knee.h"
 
 namespace patella::cli {
 namespace {
 
-constexpr double kHalfLatency = 2.513;   // c·b/a at which R is twice its mean over all lower throughputs
-constexpr double kDoublingGain = 1.5;    // c·b/a at which twice the requests bring a quarter more throughput
-constexpr double kNoKnee = 1;            // a/b below this: batching gains nothing
-
-double Ms(const ReportLaw& law, double c) { return law.a_ms + law.b_ms * c; }
+science::Law LawOf(const ReportLaw& law) { return {.a_ms = law.a_ms, .b_ms = law.b_ms, .cap = law.cap.value_or(science::kInfinity)}; }
 
 }  // namespace
 
@@ -34,48 +32,33 @@ ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase) {
   return point;
 }
 
-std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& points) {
-  double weights = 0, sum_c = 0, sum_r = 0, sum_cc = 0, sum_cr = 0;
-  int used = 0;
-  for (const ReportPoint& point : points) {
-    if (!(point.mean_ms_per_token > 0)) continue;
-    const double c = point.concurrency, r = point.mean_ms_per_token, weight = 1 / (r * r);
-    weights += weight, sum_c += weight * c, sum_r += weight * r, sum_cc += weight * c * c, sum_cr += weight * c * r;
-    ++used;
+std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& measured) {
+  std::vector<science::CurvePoint> points;
+  for (const ReportPoint& p : measured) {
+    if (p.mean_ms_per_token > 0 && p.tokens_per_second > 0) points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.requests});
   }
-  const double determinant = weights * sum_cc - sum_c * sum_c;
-  if (used < 2 || determinant <= 1e-12 * weights * sum_cc) return std::nullopt;
-  ReportLaw law;
-  law.b_ms = (weights * sum_cr - sum_c * sum_r) / determinant;
-  law.a_ms = (sum_r - law.b_ms * sum_c) / weights;
-  if (law.a_ms < 0) {  // a line through the origin: batching gains nothing
-    law.a_ms = 0;
-    law.b_ms = sum_cr / sum_cc;
-  }
-  if (!(law.b_ms > 0)) return std::nullopt;
-  double squares = 0;
-  for (const ReportPoint& point : points) {
-    if (!(point.mean_ms_per_token > 0)) continue;
-    const double off = Ms(law, point.concurrency) / point.mean_ms_per_token - 1;
-    squares += off * off / used;
-  }
-  law.error_ratio = std::sqrt(squares);
-  return law;
+  // Where a client was slow the throughput is what counts: no check of Little's law here, the table shows its ratio.
+  const absl::StatusOr<science::Fit> fit = science::FitLaw(points, {.little_tolerance = science::kInfinity, .find_cap = false});
+  if (!fit.ok() || !(fit->law.b_ms > 0)) return std::nullopt;
+  return ReportLaw{.a_ms = fit->law.a_ms, .b_ms = fit->law.b_ms, .error_ratio = fit->error_ratio};
 }
 
 std::vector<ReportKnee> KneesOf(const ReportLaw& law, std::optional<double> target_limit, int kv_requests) {
-  const double knee = law.a_ms / law.b_ms;
   std::vector<ReportKnee> knees;
   if (target_limit) {
     knees.push_back({"Latency target", *target_limit, "the most requests at once that keep every target", true});
   }
-  if (knee < kNoKnee) {
+  const science::Law curve = LawOf(law);
+  const auto add = [&](science::KneeDefinition definition, const char* name, const char* meaning) {
+    if (const auto knee = science::Knee(definition, curve, {.utilization = 0.7})) knees.push_back({name, knee->concurrency, meaning});
+  };
+  if (!science::BatchingGains(curve)) {
     knees.push_back({"No knee", NAN, "one request alone already uses the machine (a/b < 1): more at once only wait for each other"});
   } else {
-    knees.push_back({"Power (Kleinrock)", knee, "throughput over latency is greatest: latency has doubled, half of the top throughput"});
-    knees.push_back({"Doubling gains < 25 %", kDoublingGain * knee, "twice the requests bring less than a quarter more throughput"});
-    knees.push_back({"Utilisation 0.7", 0.7 / 0.3 * knee, "70 % of the throughput that no concurrency exceeds"});
-    knees.push_back({"Half-latency", kHalfLatency * knee, "latency is twice its mean over all lower throughputs"});
+    add(science::KneeDefinition::kKleinrock, "Power (Kleinrock)", "throughput over latency is greatest: latency has doubled, half of the top throughput");
+    add(science::KneeDefinition::kDoublingGain25, "Doubling gains < 25 %", "twice the requests bring less than a quarter more throughput");
+    add(science::KneeDefinition::kUtilization, "Utilisation 0.7", "70 % of the throughput that no concurrency exceeds");
+    add(science::KneeDefinition::kHalfLatency, "Half-latency", "latency is twice its mean over all lower throughputs");
   }
   if (kv_requests > 0) {
     knees.push_back({"KV cache", static_cast<double>(kv_requests), "so many requests of this size fit the server's KV cache"});
@@ -92,16 +75,18 @@ std::string MeaningOf(const Report& report) {
     return Cat("At ", best->concurrency, " at once: ", Number(best->tokens_per_second), " tokens/s, ", Number(best->mean_ms_per_token),
                " ms per token; measure more concurrencies (--concurrency 1,2,4,8) to see where the knee is.");
   }
-  const double top = 1e3 / report.law->b_ms, knee = report.law->a_ms / report.law->b_ms;
+  const science::Law law = LawOf(*report.law);
+  const double top = science::PeakTokensPerSecond(law);
   const std::string most = Cat("No number of requests at once brings more than ", Number(top), " tokens/s here; ");
-  if (knee < kNoKnee) return most + "one alone nearly does, so batching gains nothing: keep the limit at 1 or 2, or at what your latency target allows.";
-  const double half = kHalfLatency * knee;
+  const auto knee = science::Knee(science::KneeDefinition::kHalfLatency, law);
+  if (!knee) return most + "one alone nearly does, so batching gains nothing: keep the limit at 1 or 2, or at what your latency target allows.";
+  const double half = knee->concurrency;
   if (half > best->concurrency * 1.5) {
     return Cat(most, "the knee (half-latency) lies at about ", Number(half), ", beyond what was measured: try --concurrency up to ",
                static_cast<int>(std::ceil(half)), ".");
   }
-  return Cat(most, "at the knee (half-latency, ", Number(half), " at once) it is ", Number(1e3 * half / Ms(*report.law, half)), " at ",
-             Number(Ms(*report.law, half)), " ms per token; beyond, waiting grows faster than work.");
+  return Cat(most, "at the knee (half-latency, ", Number(half), " at once) it is ", Number(knee->tokens_per_second), " at ",
+             Number(knee->ms_per_token), " ms per token; beyond, waiting grows faster than work.");
 }
 
 }  // namespace patella::cli

@@ -12,8 +12,7 @@ namespace patella::cli {
 
 ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase);
 
-// Fits R(c) = a + b·c to the points, relative errors weighted alike; error_ratio is the root mean square of the residuals. None with fewer than
-// two different concurrencies or without a slope.
+// science::FitLaw over the points. None with fewer than two different concurrencies or without a slope.
 std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& points);
 
 // Every definition that the law allows. `target_limit`: the answer for the latency targets, if known; `kv_requests`: how many

@@ -135,13 +135,13 @@ std::string RenderTerminalPlot(const Report& report, int columns, bool colour) {
     double most = 1;
     for (const ReportPoint& point : report.points) most = std::max(most, static_cast<double>(point.concurrency));
     for (int i = 0; i <= kLawSteps; ++i) {
-      const double c = 0.5 + (1.5 * most - 0.5) * i / kLawSteps;
+      const double c = 1 + (most - 1) * i / kLawSteps;  // only where it was measured: beyond, it is a wall at the top throughput
       const double ms = LawMs(*report.law, c);
       canvas.Dot(1e3 * c / ms, ms, kLaw);
     }
     if (report.limit) {
-      const double at = 1e3 * *report.limit / LawMs(*report.law, *report.limit);
-      for (int i = 0; i <= kRows * 4; i += 2) canvas.Dot(at, y_max * i / (kRows * 4), kLimit);
+      const double ms = LawMs(*report.law, *report.limit), at = 1e3 * *report.limit / ms;
+      for (int i = 0; i <= kRows * 4; i += 2) canvas.Dot(at, std::min(ms, y_max) * i / (kRows * 4), kLimit);
     }
   }
   for (const ReportPoint& point : report.points) canvas.Mark(point.tokens_per_second, point.mean_ms_per_token);

@@ -21,10 +21,11 @@ constexpr double kLeastForVerify_s = 6, kVerifyMax_s = 20;
 constexpr int kVerifyRequests = 12;
 constexpr double kVerifyWaves = 2.5;
 constexpr double kUnverifiedShare = 0.8;
-constexpr double kKneeMargin = 0.1;       // utilisation beyond the wanted knee, to have it inside
+constexpr double kKneeMargin = 0.1;  // utilisation beyond the wanted knee, to have it inside
 constexpr double kDrainPatience_s = 3;
-// Taken off the targets when solving: by how much the law may err before the first verification, and what a wave's scatter is after it.
-constexpr double kMarginOfError = 0.8, kLeastMargin = 0.05, kMostMargin = 0.08;
+// Taken off the targets when solving: by how much the law may err before the first verification, and what a wave's
+// scatter is after it.
+constexpr double kMarginOfError = 0.8, kLeastMargin = 0.02, kMostMargin = 0.08;
 constexpr double kVerifyShare = 0.4;  // of the progress bar
 
 double TightestPerToken(const CalibrationConfig& config) {
@@ -56,7 +57,8 @@ class Calibration::Machine {
  public:
   explicit Machine(const CalibrationConfig& config) : config_(config) {
     most_ = std::max(1, config.ceiling);
-    if (std::isfinite(config.kv_capacity)) most_ = std::clamp(static_cast<int>(kKvShare * config.kv_capacity), 1, most_);
+    if (std::isfinite(config.kv_capacity))
+      most_ = std::clamp(static_cast<int>(kKvShare * config.kv_capacity), 1, most_);
   }
 
   std::vector<ProbeAction> Begin(double now_s) {
@@ -100,7 +102,7 @@ class Calibration::Machine {
   }
 
   ProbeProgress progress() const {
-    ProbeProgress progress = probe_ != nullptr ? probe_->progress() : ProbeProgress{.phase = "verify"};
+    ProbeProgress progress = probe_ != nullptr ? probe_->progress() : ProbeProgress{.phase = phase_};
     const double verified = static_cast<double>(result_.verifications.size());
     const double share = result_.has_curve ? 1 - kVerifyShare * std::pow(0.5, verified) * (1 - 0.5 * progress.fraction)
                                            : (1 - kVerifyShare) * progress.fraction;
@@ -173,7 +175,9 @@ class Calibration::Machine {
     result_.noisy = absl::IsAborted(ramp.status());
     if (!ramp.ok() && !(result_.noisy && result_.has_curve)) return Fail(ramp.status(), now_s);
     // Too noisy, says the return leg: a verification may still show that a limit holds.
-    result_.doubt = result_.noisy ? std::string(ramp.status().message()) : result_.ramp.high_confidence ? "" : result_.ramp.remark;
+    result_.doubt = result_.noisy                  ? std::string(ramp.status().message())
+                    : result_.ramp.high_confidence ? ""
+                                                   : result_.ramp.remark;
     inputs_ = InputsFrom(result_.ramp, config_.output_tokens);
     inputs_.targets = config_.targets;
     inputs_.knee = config_.knee;
@@ -200,7 +204,8 @@ class Calibration::Machine {
     const double left = config_.max_seconds - (now_s - begun_s_);
     if (left < kLeastForVerify_s) {
       const int safe = best_passed_ > 0 ? best_passed_ : std::max(1, static_cast<int>(kUnverifiedShare * limit));
-      return Conclude(safe, "budget", absl::StrFormat("calibration budget of %.0f s used up", config_.max_seconds), now_s);
+      return Conclude(safe, "budget", absl::StrFormat("calibration budget of %.0f s used up", config_.max_seconds),
+                      now_s);
     }
     next_ = std::make_unique<ClosedLoop>(ClosedLoopConfig{.concurrency = limit,
                                                           .input_tokens = config_.input_tokens,
@@ -245,13 +250,14 @@ class Calibration::Machine {
     for (const Verification& v : result_.verifications) {  // what has failed is not tried again, nor what lies above it
       if (!v.passed) next = std::min(next, v.concurrency - 1);
     }
-    const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s", last.requests, at,
-                                                 last.quantile_ms, last.tokens_per_second);
-    // It held at `at`, so it holds at the little less that the margin asks for.
-    if (last.passed && next - at < std::max(2.0, kSettled * at)) return Conclude(std::min(at, next), "verified", evidence, now_s);
+    const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s",
+                                                 last.requests, at, last.quantile_ms, last.tokens_per_second);
+    if (last.passed && (next <= at || next - at < std::max(2.0, kSettled * at)))
+      return Conclude(at, "verified", evidence, now_s);
     if (next < 1) {
       return Fail(absl::OutOfRangeError(absl::StrFormat(
-                      "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile)", last.quantile_ms)),
+                      "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile)",
+                      last.quantile_ms)),
                   now_s);
     }
     const bool more = static_cast<int>(result_.verifications.size()) < kMaxVerifications;
@@ -285,8 +291,12 @@ class Calibration::Machine {
 Calibration::Calibration(const CalibrationConfig& config) : machine_(std::make_unique<Machine>(config)) {}
 Calibration::~Calibration() = default;
 std::vector<ProbeAction> Calibration::Begin(double now_s) { return machine_->Begin(now_s); }
-std::vector<ProbeAction> Calibration::OnTokens(int stream, int tokens, double now_s) { return machine_->OnTokens(stream, tokens, now_s); }
-std::vector<ProbeAction> Calibration::OnEnd(int stream, bool ok, double now_s) { return machine_->OnEnd(stream, ok, now_s); }
+std::vector<ProbeAction> Calibration::OnTokens(int stream, int tokens, double now_s) {
+  return machine_->OnTokens(stream, tokens, now_s);
+}
+std::vector<ProbeAction> Calibration::OnEnd(int stream, bool ok, double now_s) {
+  return machine_->OnEnd(stream, ok, now_s);
+}
 std::vector<ProbeAction> Calibration::OnTick(double now_s) { return machine_->OnTick(now_s); }
 bool Calibration::done() const { return machine_->done_; }
 ProbeProgress Calibration::progress() const { return machine_->progress(); }

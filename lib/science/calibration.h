@@ -5,8 +5,8 @@
 //                      └───┴─ else at the limit that the measured quantile gives, at most 3 times
 //
 // One Probe from start to end, so that whoever can run a probe can calibrate: the sidecar's tuner, `patella tune`, the
-// simulator. The first K is a cautious one (the law's own error is taken off the target), so that one verification is the
-// rule. Pure and deterministic: the same events give the same decision. Not thread-safe.
+// simulator. The first K is a cautious one (the law's own error is taken off the target), so that one verification is
+// the rule. Pure and deterministic: the same events give the same decision. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -55,10 +55,10 @@ struct CalibrationResult {
   BoundBy bound_by = BoundBy::kKnee;
   bool batching_gains = true;
   bool high_confidence = false;
-  bool noisy = false;       // every pass of the ramp was void: the curve is not to be trusted, whatever the limit
-  std::string reason;       // "verified", "unverified", "budget"
-  std::string evidence;     // a sentence with figures
-  std::string doubt;        // why confidence is low; empty if all is well
+  bool noisy = false;    // every pass of the ramp was void: the curve is not to be trusted, whatever the limit
+  std::string reason;    // "verified", "unverified", "budget"
+  std::string evidence;  // a sentence with figures
+  std::string doubt;     // why confidence is low; empty if all is well
   std::vector<PhaseCost> phases;
   double seconds = 0;
 };

@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kResumeShare = 0.8;
 constexpr double kTimeout_s = 60;  // what platforms commonly give a request
-constexpr double kGrace_s = 5;     // a calibration keeps its own budget; beyond that it is stopped from outside
+constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
 constexpr double kLoaded = 0.8;  // share of the limit in flight from which a stream judges it
 

@@ -1,6 +1,7 @@
 // A streaming engine on loopback that makes up its tokens: as many as a request asks for, one each `step`, in either dialect.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <list>
 #include <memory>
@@ -20,6 +21,7 @@ class FakeEngine {
     int refuse_above = 1 << 20;   // concurrent streams; then 429
     int dies_after_requests = 1 << 20;
     int status = 200;             // of every answer
+    int prompt_tokens = 40;       // what it says of every prompt; 0: a token a word
   };
 
   FakeEngine(http::Loop& loop, Options options) : loop_(loop), options_(options) {
@@ -36,7 +38,7 @@ class FakeEngine {
  private:
   struct Stream {
     std::shared_ptr<http::Exchange> exchange;
-    int left, made = 0;
+    int left, prompt_tokens, made = 0;
     bool gone = false;
   };
 
@@ -52,6 +54,8 @@ class FakeEngine {
     return 1;
   }
 
+  static int Words(const std::string& body) { return 1 + static_cast<int>(std::count(body.begin(), body.end(), ' ')); }
+
   void Handle(const http::Request& request, std::shared_ptr<http::Exchange> exchange) {
     if (request.method == "GET") return exchange->Send({.body = "{}"});
     if (++requests > options_.dies_after_requests) return Die(exchange);
@@ -61,7 +65,7 @@ class FakeEngine {
       return exchange->Send({.status = 429, .body = "{\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}"});
     }
     exchange->StartStream(200, {{"Content-Type", "text/event-stream"}});
-    auto stream = std::make_shared<Stream>(Stream{exchange, Asked(request.body)});
+    auto stream = std::make_shared<Stream>(Stream{exchange, Asked(request.body), options_.prompt_tokens > 0 ? options_.prompt_tokens : Words(request.body)});
     exchange->OnClose([this, stream] { stream->gone = true, ++abandoned; });
     streams_.push_back(stream);
     most_at_once = std::max(most_at_once, static_cast<int>(streams_.size()));
@@ -89,13 +93,13 @@ class FakeEngine {
     --stream.left, ++stream.made;
     const std::string made = std::to_string(stream.made);
     if (options_.kind == adapters::EngineKind::kTgi) {
-      const std::string details = stream.left > 0 ? "null" : "{\"finish_reason\":\"length\",\"generated_tokens\":" + made + ",\"input_length\":40}";
+      const std::string details = stream.left > 0 ? "null" : "{\"finish_reason\":\"length\",\"generated_tokens\":" + made + ",\"input_length\":" + std::to_string(stream.prompt_tokens) + "}";
       stream.exchange->Write("data:{\"index\":" + made + ",\"token\":{\"id\":1,\"text\":\" a\"},\"details\":" + details + "}\n\n");
     } else {
       stream.exchange->Write("data: {\"choices\":[{\"text\":\" a\",\"finish_reason\":null}]}\n\n");
       if (stream.left == 0) {
-        stream.exchange->Write("data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,"
-                               "\"completion_tokens\":" + made + "}}\n\ndata: [DONE]\n\n");
+        stream.exchange->Write("data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":" +
+                               std::to_string(stream.prompt_tokens) + ",\"completion_tokens\":" + made + "}}\n\ndata: [DONE]\n\n");
       }
     }
     if (stream.left == 0) stream.exchange->Finish();

@@ -84,15 +84,16 @@ TEST(BenchCommandTest, AnEngineThatDiesIsReported) {
   EXPECT_NE(ran.err.find("went away"), std::string::npos) << ran.err;
 }
 
+// A count that did not follow the prompt would let the load generator's prompts grow without end: a token a word here.
 TEST(TuneCommandTest, AnImpossibleTargetIsSaidAfterOneLevel) {
-  EngineThread engine({.step = std::chrono::milliseconds(5)});
+  EngineThread engine({.step = std::chrono::milliseconds(5), .prompt_tokens = 0});
   const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p50:0.5ms", "--output-tokens", "6"});
   EXPECT_EQ(ran.code, kTargetImpossible) << ran.err;
-  EXPECT_NE(ran.err.find("impossible"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("cannot be met"), std::string::npos) << ran.err;
 }
 
 TEST(TuneCommandTest, FindsALimitAndSaysWhatItSpent) {
-  EngineThread engine({});
+  EngineThread engine({.prompt_tokens = 0});
   const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p90:10s", "--output-tokens", "4", "--max-concurrency", "4", "--output", "json"});
   EXPECT_EQ(ran.code, kOk) << ran.err;
   EXPECT_NE(ran.out.find("\"tokens spent\""), std::string::npos) << ran.out;
