@@ -25,7 +25,7 @@ constexpr double kKneeMargin = 0.1;  // utilisation beyond the wanted knee, to h
 constexpr double kDrainPatience_s = 3;
 // Taken off the targets when solving: by how much the law may err before the first verification, and what a wave's
 // scatter is after it.
-constexpr double kMarginOfError = 0.8, kLeastMargin = 0.02, kMostMargin = 0.08;
+constexpr double kMarginOfError = 0.8, kLeastMargin = 0.05, kMostMargin = 0.08;
 constexpr double kVerifyShare = 0.4;  // of the progress bar
 
 double TightestPerToken(const CalibrationConfig& config) {
@@ -252,8 +252,8 @@ class Calibration::Machine {
     }
     const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s",
                                                  last.requests, at, last.quantile_ms, last.tokens_per_second);
-    if (last.passed && (next <= at || next - at < std::max(2.0, kSettled * at)))
-      return Conclude(at, "verified", evidence, now_s);
+    // It held at `at`, so it holds at the little less that the margin asks for.
+    if (last.passed && next - at < std::max(2.0, kSettled * at)) return Conclude(std::min(at, next), "verified", evidence, now_s);
     if (next < 1) {
       return Fail(absl::OutOfRangeError(absl::StrFormat(
                       "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile)",
@@ -261,7 +261,8 @@ class Calibration::Machine {
                   now_s);
     }
     const bool more = static_cast<int>(result_.verifications.size()) < kMaxVerifications;
-    if (more && next != best_passed_) return Verify(next, now_s);
+    const bool near = best_passed_ > 0 && next < (1 + kSettled) * best_passed_;  // not worth another load
+    if (more && !near) return Verify(next, now_s);
     if (best_passed_ > 0) return Conclude(best_passed_, "verified", evidence, now_s);
     if (result_.noisy) return Fail(absl::AbortedError(result_.doubt), now_s);
     Conclude(std::max(1, static_cast<int>(kUnverifiedShare * next)), "unverified", evidence, now_s);
