@@ -8,6 +8,7 @@ export CCACHE_MAXSIZE ?= 3G
 # Clones in other folders hit the same cache.
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := true
+export TSAN_OPTIONS ?= suppressions=$(CURDIR)/tools/tsan.supp
 JOBS ?= $(shell nproc)
 PROGRAMS := patella patella-sidecar patella-engine
 SAMPLE ?= deploy/samples/smollm2.yaml

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "cli/exit_code.h"
 #include "cli/up/model.h"
 #include "cli/up/ports.h"
 #include "lib/api/parse.h"
@@ -170,7 +171,8 @@ absl::Status LocalDeployment::CheckAlive() {
 absl::Status LocalDeployment::Ended(const std::string& name, Child& child, const std::string& during) {
   const int code = *child.ExitCode();
   const std::string how = code > 128 ? StrCat("was killed by signal ", code - 128) : StrCat("ended with exit code ", code);
-  return absl::UnavailableError(StrCat("the ", name, " ", how, " ", during, "; its last words:\n", child.LastLines(kLastLines), "\nlog: ", child.log_path()));
+  const std::string message = StrCat("the ", name, " ", how, " ", during, "; its last words:\n", child.LastLines(kLastLines), "\nlog: ", child.log_path());
+  return code == kUsage ? absl::InvalidArgumentError(message) : absl::UnavailableError(message);  // 2: wrong settings or model, in all programs
 }
 
 absl::Status LocalDeployment::SidecarEnded(const std::string& last_error) {
