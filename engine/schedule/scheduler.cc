@@ -25,7 +25,7 @@ struct Scheduler::Sequence {
 };
 
 Scheduler::Scheduler(const SchedulerOptions& options, const Limits& limits)
-    : options_(options), limits_(limits), pool_(options.blocks) {}
+    : options_(options), limits_(limits), pool_(options.blocks), growth_ceiling_(CeilingBlocks()) {}
 Scheduler::~Scheduler() = default;
 
 int Scheduler::BlocksFor(int64_t tokens) const {
@@ -77,8 +77,10 @@ bool Scheduler::Cancel(uint64_t id) {
 
 absl::Status Scheduler::Reconfigure(const Limits& limits, uint64_t generation) {
   if (absl::Status status = Check(options_, limits); !status.ok()) return status;
+  const int before = growth_ceiling_;
   limits_ = limits;
   generation_ = generation;
+  growth_ceiling_ = std::max(before, CeilingBlocks());
   return absl::OkStatus();
 }
 
@@ -100,7 +102,7 @@ bool Scheduler::GrowFor(Sequence& sequence, int64_t tokens) {
   int more = BlocksFor(std::min<int64_t>(wanted, sequence.final_size)) - sequence.lease.size();
   for (;;) {
     const bool alone = running_.size() == 1;
-    const int ceiling = alone ? pool_.total() : CeilingBlocks();
+    const int ceiling = alone ? pool_.total() : growth_ceiling_;
     if (pool_.used() + more <= ceiling && sequence.lease.Grow(more)) return true;
     const int least = BlocksFor(tokens) - sequence.lease.size();
     if (more > least) {
@@ -153,6 +155,7 @@ void Scheduler::AddItem(Sequence& sequence, int count, Step& step) {
 Step Scheduler::Plan() {
   Step step;
   const uint64_t preempted_before = preemptions_;
+  if (pool_.used() <= CeilingBlocks()) growth_ceiling_ = CeilingBlocks();
   for (const SequencePtr& s : running_) s->planned = false;
   std::vector<Sequence*> decoding;
   for (const SequencePtr& s : running_) {

@@ -97,6 +97,7 @@ class Scheduler {
   uint64_t preemptions_ = 0;
   uint64_t arrivals_ = 0;
   BlockPool pool_;
+  int growth_ceiling_;  // blocks; above a ceiling that was lowered until those who run under the old one have fallen below it: nobody is preempted for it
   std::vector<SequencePtr> running_;  // in order of arrival
   std::deque<SequencePtr> waiting_;   // in order of arrival
 };

@@ -35,11 +35,21 @@ void EngineLoop::Start() {
 absl::Status EngineLoop::WarmUp() {
   const Limits limits = limits_.limits;
   const int64_t most = std::min<int64_t>(limits.max_batch_prefill_tokens, static_cast<int64_t>(options_.blocks) * options_.block_size);
-  std::vector<int32_t> tokens(most, 0);
+  std::vector<int32_t> tokens(static_cast<size_t>(most), 0);
   std::vector<int32_t> blocks((most + options_.block_size - 1) / options_.block_size);
   std::iota(blocks.begin(), blocks.end(), 0);
-  const StepItem item{.tokens = tokens, .first_position = 0, .blocks = blocks, .wants_logits = true};
-  return executor_.Forward(std::span(&item, 1), &logits_);
+  const StepItem prefill{.tokens = tokens, .first_position = 0, .blocks = blocks, .wants_logits = true};
+  if (absl::Status status = executor_.Forward(std::span(&prefill, 1), &logits_); !status.ok()) return status;
+  // And as many single tokens as may decode together, each with logits, each in a block of its own.
+  int64_t batch = std::min<int64_t>({most, options_.blocks, limits.max_concurrent_requests});
+  if (limits.max_batch_size > 0) batch = std::min<int64_t>(batch, limits.max_batch_size);
+  std::vector<int32_t> all(batch);
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<StepItem> decode;
+  for (int64_t i = 0; i < batch; ++i) {
+    decode.push_back({.tokens = std::span(tokens).first(1), .first_position = 0, .blocks = std::span(all).subspan(i, 1), .wants_logits = true});
+  }
+  return executor_.Forward(decode, &logits_);
 }
 
 void EngineLoop::Submit(Job job) {
@@ -67,8 +77,8 @@ absl::StatusOr<LimitsInForce> EngineLoop::SetLimits(const Limits& wanted, uint64
   Limits merged = limits_.limits;
   if (wanted.max_concurrent_requests != 0) merged.max_concurrent_requests = wanted.max_concurrent_requests;
   if (wanted.max_batch_prefill_tokens != 0) merged.max_batch_prefill_tokens = wanted.max_batch_prefill_tokens;
-  if (wanted.max_batch_total_tokens != 0) merged.max_batch_total_tokens = wanted.max_batch_total_tokens;
-  if (wanted.max_batch_size != 0) merged.max_batch_size = wanted.max_batch_size;
+  if (wanted.max_batch_total_tokens != 0) merged.max_batch_total_tokens = std::max<int64_t>(0, wanted.max_batch_total_tokens);
+  if (wanted.max_batch_size != 0) merged.max_batch_size = std::max(0, wanted.max_batch_size);
   if (absl::Status status = Scheduler::Check(options_, merged); !status.ok()) return status;
   limits_ = {merged, limits_.generation + 1};
   return limits_;
@@ -77,6 +87,11 @@ absl::StatusOr<LimitsInForce> EngineLoop::SetLimits(const Limits& wanted, uint64
 LimitsInForce EngineLoop::limits() const {
   std::lock_guard lock(mutex_);
   return limits_;
+}
+
+Duration EngineLoop::StepAge(TimePoint now) const {
+  std::lock_guard lock(mutex_);
+  return step_began_ == TimePoint{} ? Duration::zero() : now - step_began_;
 }
 
 EngineStats EngineLoop::stats() const {
@@ -132,6 +147,11 @@ void EngineLoop::FailStep(const Step& step, const absl::Status& status, std::vec
   }
 }
 
+void EngineLoop::NoteStep(TimePoint began) {
+  std::lock_guard lock(mutex_);
+  step_began_ = began;
+}
+
 void EngineLoop::RunStep(std::vector<Event>* events) {
   const Step step = scheduler_.Plan();
   if (step.items.empty()) return;
@@ -140,7 +160,10 @@ void EngineLoop::RunStep(std::vector<Event>* events) {
     TimePoint& started = live_.at(id).started;
     if (started == TimePoint{}) started = start;
   }
-  if (absl::Status status = executor_.Forward(step.items, &logits_); !status.ok()) return FailStep(step, status, events);
+  NoteStep(start);
+  const absl::Status computed = executor_.Forward(step.items, &logits_);
+  NoteStep({});
+  if (!computed.ok()) return FailStep(step, computed, events);
   std::vector<Sampled> sampled;
   const size_t first_event = events->size();
   const size_t vocabulary = executor_.vocab_size();

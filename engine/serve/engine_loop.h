@@ -65,16 +65,17 @@ class EngineLoop {
   EngineLoop(Executor& executor, const SchedulerOptions& options, const Limits& limits, IsEndToken is_end, Publish publish);
   ~EngineLoop();  // ends after the step in progress
 
-  // The largest forward pass this configuration allows, so that nothing later is slower or larger. Before Start.
+  // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or larger. Before Start.
   absl::Status WarmUp();
   void Start();
 
   void Submit(Job job);
   void Cancel(uint64_t id);
-  // Fields left 0 keep their value. FailedPrecondition for what cannot be; Aborted if expected_generation is not 0 and not it.
+  // Fields left 0 keep their value, those below 0 are without limit again. FailedPrecondition for what cannot be; Aborted if expected_generation is not 0 and not it.
   absl::StatusOr<LimitsInForce> SetLimits(const Limits& wanted, uint64_t expected_generation);
   LimitsInForce limits() const;
   EngineStats stats() const;
+  Duration StepAge(TimePoint now) const;  // how long the forward pass in progress has run; zero between steps and while idle
   const SchedulerOptions& options() const { return options_; }
 
  private:
@@ -87,6 +88,7 @@ class EngineLoop {
 
   void Run();
   bool TakeInbox(std::vector<Event>* events);  // waits while idle; false: stop
+  void NoteStep(TimePoint began);
   void RunStep(std::vector<Event>* events);
   void FailStep(const Step& step, const absl::Status& status, std::vector<Event>* events);
   Sampled SampleOne(uint64_t id, std::span<float> row, std::vector<Event>* events);
@@ -106,6 +108,7 @@ class EngineLoop {
   std::vector<uint64_t> cancelled_;
   LimitsInForce limits_;
   EngineStats stats_;
+  TimePoint step_began_{};
   bool stop_ = false;
   std::thread thread_;
 };

@@ -15,6 +15,7 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
+constexpr Duration kStuck = std::chrono::seconds(30);  // no forward pass takes so long
 constexpr size_t kMostUnreadBytes = 4 << 20;  // a reader this far behind is cut off
 constexpr char kRoutes[] =
     "GET /, /info, /health, /ping, /metrics, /v1/models; POST /, /generate, /generate_stream, /tokenize, /chat_tokenize, "
@@ -136,6 +137,7 @@ void Service::HandleGet(const http::Request& request, http::Exchange& exchange) 
   }
   if (path == "/v1/models") return Reply(exchange, wire::OpenAiModels(options_.served_name, 0, options_.max_total_tokens));
   if (draining_) return ReplyError(exchange, ErrorKind::kUnavailable, "the engine is shutting down", path);
+  if (engine_->StepAge(loop_.Now()) > kStuck) return ReplyError(exchange, ErrorKind::kUnavailable, "the engine hangs in a step", path);
   Reply(exchange, "", "text/plain");
 }
 

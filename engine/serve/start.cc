@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "lib/base/cpu_quota.h"
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
+#include "lib/wire/errors.h"
 
 namespace patella::engine {
 namespace {
@@ -57,7 +59,6 @@ int64_t KvTokens(const Settings& settings, int64_t bytes_per_token) {
 absl::StatusOr<Model> Load(const Settings& settings) {
   Model model;
   const std::string& path = settings.String("MODEL_ID");
-  if (path.empty()) return absl::InvalidArgumentError("MODEL_ID is not set: give the path of a .gguf file (--model-id FILE)");
   PATELLA_ASSIGN_OR_RETURN(model.file, GgufFile::Open(path));
   PATELLA_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
   PATELLA_ASSIGN_OR_RETURN(model.info, ReadModelInfo(*model.file));
@@ -108,14 +109,100 @@ absl::Status CheckOptions(const ServiceOptions& options, const Model& model) {
   return absl::OkStatus();
 }
 
-void HandleSignals(http::Loop& loop, http::Server*& server, Service& service) {
-  loop.OnSignals({SIGINT, SIGTERM}, [&loop, &server, &service, count = 0](int) mutable {
-    if (++count > 1) return loop.Stop();
-    LogInfo("draining", {{"in_flight", service.in_flight()}});
-    if (server != nullptr) server->StopAccepting();
-    service.Drain([&loop] { loop.Stop(); });
-  });
+// Everything that exists once the model is loaded. Made off the loop's thread, used and destroyed on it.
+struct Running {
+  Running(http::Loop& loop, const Settings& settings, Model loaded, ServiceOptions options, const SchedulerOptions& schedule, const Limits& limits)
+      : model(std::move(loaded)),
+        service(loop, *model.tokenizer, std::move(options)),
+        engine(*model.executor, schedule, limits, [this](int32_t token) { return model.tokenizer->IsEndOfGeneration(token); },
+               [this, &loop](std::vector<Event> events) {
+                 loop.Post([this, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
+               }) {
+    service.Attach(engine);
+    control_socket = settings.String("CONTROL_SOCKET");
+  }
+
+  Model model;
+  Service service;
+  EngineLoop engine;
+  std::string control_socket;
+  std::unique_ptr<ControlServer> control;
+};
+
+absl::StatusOr<std::unique_ptr<Running>> Prepare(http::Loop& loop, const Settings& settings, const std::string& version) {
+  PATELLA_ASSIGN_OR_RETURN(Model model, Load(settings));
+  const ServiceOptions service_options = Options(settings, model, version);
+  PATELLA_RETURN_IF_ERROR(CheckOptions(service_options, model));
+  const Capacity capacity = model.executor->capacity();
+  const SchedulerOptions schedule{.block_size = capacity.block_size,
+                                  .blocks = capacity.blocks,
+                                  .max_tokens_per_forward = capacity.max_tokens_per_forward,
+                                  .full_reservation = settings.String("KV_RESERVATION") == "full"};
+  Limits limits;
+  limits.max_concurrent_requests = static_cast<int>(settings.Int("MAX_CONCURRENT_REQUESTS"));
+  limits.max_batch_prefill_tokens = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"));
+  limits.max_batch_size = static_cast<int>(settings.Int("MAX_BATCH_SIZE"));
+  PATELLA_RETURN_IF_ERROR(Scheduler::Check(schedule, limits));
+  auto running = std::make_unique<Running>(loop, settings, std::move(model), service_options, schedule, limits);
+  PATELLA_RETURN_IF_ERROR(running->engine.WarmUp());
+  if (!running->control_socket.empty()) {
+    PATELLA_ASSIGN_OR_RETURN(running->control, ControlServer::Listen(running->control_socket, running->engine, service_options));
+  }
+  return running;
 }
+
+// The program from its bound port on: while the model loads, every route answers 503.
+class Program {
+ public:
+  Program(const Settings& settings, std::string version) : settings_(settings), version_(std::move(version)) {}
+
+  absl::Status Run() {
+    http::ServerOptions options;
+    options.address = Address(settings_);
+    options.port = static_cast<int>(settings_.Int("PORT"));
+    PATELLA_ASSIGN_OR_RETURN(server_, http::Server::Listen(loop_, options, [this](http::Request request, auto exchange) {
+                               if (running_ != nullptr) return running_->service.Handle(std::move(request), std::move(exchange));
+                               exchange->Send(wire::ErrorResponse(ErrorKind::kUnavailable, "the model is being loaded: try again later", request.path()));
+                             }));
+    loop_.OnSignals({SIGINT, SIGTERM}, [this](int) { OnSignal(); });
+    std::fprintf(stderr, "listening on http://%s\n", server_->address().c_str());
+    std::thread loader([this] {
+      auto prepared = std::make_shared<absl::StatusOr<std::unique_ptr<Running>>>(Prepare(loop_, settings_, version_));
+      loop_.Post([this, prepared] { OnPrepared(std::move(*prepared)); });
+    });
+    loop_.Run();
+    loader.join();
+    server_.reset();
+    running_.reset();
+    return status_;
+  }
+
+ private:
+  void OnPrepared(absl::StatusOr<std::unique_ptr<Running>> prepared) {
+    if (!prepared.ok()) {
+      status_ = prepared.status();
+      return loop_.Stop();
+    }
+    running_ = *std::move(prepared);
+    running_->engine.Start();
+    LogInfo("ready", {{"model", settings_.String("MODEL_ID")}});
+  }
+
+  void OnSignal() {
+    if (++signals_ > 1 || running_ == nullptr) return loop_.Stop();
+    LogInfo("draining", {{"in_flight", running_->service.in_flight()}});
+    server_->StopAccepting();
+    running_->service.Drain([this] { loop_.Stop(); });
+  }
+
+  const Settings& settings_;
+  const std::string version_;
+  http::Loop loop_;
+  std::unique_ptr<http::Server> server_;
+  std::unique_ptr<Running> running_;
+  absl::Status status_;
+  int signals_ = 0;
+};
 
 }  // namespace
 
@@ -145,46 +232,10 @@ std::span<const Setting> EngineSettings() {
 
 absl::Status Serve(const Settings& settings, const std::string& version) {
   PATELLA_RETURN_IF_ERROR(SetLogLevel(settings.String("LOG_LEVEL")));
-  PATELLA_ASSIGN_OR_RETURN(Model model, Load(settings));
-  const ServiceOptions service_options = Options(settings, model, version);
-  PATELLA_RETURN_IF_ERROR(CheckOptions(service_options, model));
-  const Capacity capacity = model.executor->capacity();
-  const SchedulerOptions schedule{.block_size = capacity.block_size,
-                                  .blocks = capacity.blocks,
-                                  .max_tokens_per_forward = capacity.max_tokens_per_forward,
-                                  .full_reservation = settings.String("KV_RESERVATION") == "full"};
-  Limits limits;
-  limits.max_concurrent_requests = static_cast<int>(settings.Int("MAX_CONCURRENT_REQUESTS"));
-  limits.max_batch_prefill_tokens = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"));
-  limits.max_batch_size = static_cast<int>(settings.Int("MAX_BATCH_SIZE"));
-  PATELLA_RETURN_IF_ERROR(Scheduler::Check(schedule, limits));
-
-  http::Loop loop;
-  Service service(loop, *model.tokenizer, service_options);
-  http::Server* listening = nullptr;
-  HandleSignals(loop, listening, service);
-  EngineLoop engine(*model.executor, schedule, limits, [&](int32_t token) { return model.tokenizer->IsEndOfGeneration(token); },
-                    [&](std::vector<Event> events) {
-                      loop.Post([&service, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
-                    });
-  service.Attach(engine);
-  PATELLA_RETURN_IF_ERROR(engine.WarmUp());
-  engine.Start();
-  std::unique_ptr<ControlServer> control;
-  if (const std::string& path = settings.String("CONTROL_SOCKET"); !path.empty()) {
-    PATELLA_ASSIGN_OR_RETURN(control, ControlServer::Listen(path, engine, service_options));
+  if (settings.String("MODEL_ID").empty()) {
+    return absl::InvalidArgumentError("MODEL_ID is not set: give the path of a .gguf file (--model-id FILE)");
   }
-  http::ServerOptions server_options;
-  server_options.address = Address(settings);
-  server_options.port = static_cast<int>(settings.Int("PORT"));
-  PATELLA_ASSIGN_OR_RETURN(auto server, http::Server::Listen(loop, server_options, [&](http::Request request, auto exchange) {
-                             service.Handle(std::move(request), std::move(exchange));
-                           }));
-  listening = server.get();
-  std::fprintf(stderr, "listening on http://%s\n", server->address().c_str());
-  loop.Run();
-  listening = nullptr;
-  return absl::OkStatus();
+  return Program(settings, version).Run();
 }
 
 }  // namespace patella::engine

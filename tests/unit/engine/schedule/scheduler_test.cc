@@ -139,6 +139,27 @@ TEST(SchedulerTest, BatchTotalTokensIsACeiling) {
   EXPECT_TRUE(scheduler.idle());
 }
 
+TEST(SchedulerTest, ALoweredCeilingPreemptsNobodyWhoRuns) {
+  Limits limits = SomeLimits();
+  Scheduler scheduler(Options(100), limits);
+  for (uint64_t id = 1; id <= 4; ++id) ASSERT_TRUE(scheduler.Submit(id, std::vector<int32_t>(10, 1), 20).ok());
+  for (int i = 0; i < 5; ++i) {
+    const Step step = scheduler.Plan();
+    scheduler.Commit(step, SampleAll(step));
+  }
+  limits.max_batch_total_tokens = 40;  // one of them, where four run
+  ASSERT_TRUE(scheduler.Reconfigure(limits, 2).ok());
+  ASSERT_TRUE(scheduler.Submit(5, std::vector<int32_t>(10, 1), 20).ok());
+  std::vector<uint64_t> ended;
+  for (int i = 0; i < 500 && !scheduler.idle(); ++i) {
+    const Step step = scheduler.Plan();
+    for (const Finished& f : scheduler.Commit(step, SampleAll(step))) ended.push_back(f.id);
+  }
+  EXPECT_EQ(scheduler.stats().preemptions, 0u);
+  ASSERT_EQ(ended.size(), 5u);
+  EXPECT_EQ(ended.back(), 5u);  // the newcomer waited for the new ceiling
+}
+
 TEST(SchedulerTest, ImpossibleLimitsAreRefusedAndChangeNothing) {
   Scheduler scheduler(Options(10), SomeLimits());
   EXPECT_EQ(scheduler.Reconfigure({.max_batch_prefill_tokens = 33}, 2).code(), absl::StatusCode::kFailedPrecondition);
