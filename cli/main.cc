@@ -9,23 +9,19 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Patella finds the knee of an inference server's latency-throughput curve and holds it.\n\n"
       "  patella tune http://127.0.0.1:3000 --target tpot:p90:50ms    how many requests at once may this server take?\n"
-      "  patella bench http://127.0.0.1:3000 --concurrency 1,2,4,8    what does it do at each of these?\n",
+      "  patella bench http://127.0.0.1:3000 --concurrency 1,2,4,8    what does it do at each of these?\n"
+      "  patella up -f deploy/samples/smollm2.yaml                    serve a model here behind a tuned limit\n"
+      "  patella plan --model llama-2-7b --target tpot:p90:50ms       which accelerator would do, before buying?\n",
       "patella");
   app.set_version_flag("--version", "patella " PATELLA_VERSION);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 good, 2 wrong usage, 3 nobody answers, 4 target impossible, 5 target missed, 6 machine too noisy, 7 server refuses,\n"
              "8 took too long, 130 interrupted. `patella COMMAND --help` explains each command.");
-#ifdef PATELLA_HAS_UP
   patella::cli::AddUp(app, &exit_code);
-#endif
-#ifdef PATELLA_HAS_DEMO
   patella::cli::AddDemo(app, &exit_code);
-#endif
   patella::cli::AddTune(app, &exit_code);
   patella::cli::AddBench(app, &exit_code);
-#ifdef PATELLA_HAS_PLAN
   patella::cli::AddPlan(app, &exit_code);
-#endif
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
