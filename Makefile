@@ -71,6 +71,14 @@ clients: setup-demo
 accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)
 	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin python3 tests/acceptance/accept.py
 
+.PHONY: bench-engine
+bench-engine: programs model clients ## The engine against llama.cpp's server on this machine: ratios, 4 minutes
+	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin tools/setup/in_venv.sh python-llamacpp tests/bench/compare_llamacpp.py
+
+.PHONY: bench-accuracy
+bench-accuracy: build model clients ## The engine's error against float weights, beside llama.cpp's, on 2,048 positions
+	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin tools/setup/in_venv.sh python-llamacpp tests/bench/compare_accuracy.py
+
 .PHONY: soak
 soak: accept ## The long tests
 

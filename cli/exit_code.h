@@ -15,7 +15,7 @@ enum ExitCode {
   kTooNoisy = 6,          // the machine repeats itself too badly to tell
   kRefused = 7,           // the engine answers, but refuses our requests
   kTimedOut = 8,
-  kInterrupted = 130,     // Ctrl-C
+  kInterrupted = 130,  // Ctrl-C
 };
 
 ExitCode ExitCodeOf(const absl::Status& status);

@@ -15,8 +15,10 @@ int main(int argc, char** argv) {
       "patella");
   app.set_version_flag("--version", "patella " PATELLA_VERSION);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 good, 2 wrong usage, 3 nobody answers, 4 target impossible, 5 target missed, 6 machine too noisy, 7 server refuses,\n"
-             "8 took too long, 130 interrupted. `patella COMMAND --help` explains each command.");
+  app.footer(
+      "Exit codes: 0 good, 2 wrong usage, 3 nobody answers, 4 target impossible, 5 target missed, 6 machine too noisy, "
+      "7 server refuses,\n"
+      "8 took too long, 130 interrupted. `patella COMMAND --help` explains each command.");
   patella::cli::AddUp(app, &exit_code);
   patella::cli::AddDemo(app, &exit_code);
   patella::cli::AddTune(app, &exit_code);

@@ -7,21 +7,24 @@
 #include "cli/bench/progress.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 #include "lib/loadgen/load.h"
 
 namespace patella::cli {
 namespace {
 
 constexpr char kFooter[] =
-    "Each level is a closed loop: so many clients, each sends its next request when the last has ended. The first wave is not measured.\n\n"
+    "Each level is a closed loop: so many clients, each sends its next request when the last has ended. The first wave "
+    "is not measured.\n\n"
     "Examples:\n"
     "  patella bench http://127.0.0.1:3000 --concurrency 1,2,4,8,16\n"
     "  patella bench http://127.0.0.1:8080 --concurrency 8 --target tpot:p90:50ms --html report.html\n"
     "  patella bench http://127.0.0.1:8000 --engine VLLM --input-tokens 512 --output-tokens 128 --output json\n\n"
-    "Reading the table: `±95%` is the interval of tok/s; `tpot` is the time per output token without the first; `Little` is tok/s times\n"
+    "Reading the table: `±95%` is the interval of tok/s; `tpot` is the time per output token without the first; "
+    "`Little` is tok/s times\n"
     "latency over concurrency: far from 1, the figures do not fit each other and should not be trusted.\n"
-    "Reading the knees: \"power\" is careful (latency doubled), \"half-latency\" is bold, \"latency target\" is what you asked for.";
+    "Reading the knees: \"power\" is careful (latency doubled), \"half-latency\" is bold, \"latency target\" is what "
+    "you asked for.";
 
 struct BenchOptions {
   CommonOptions common;
@@ -41,38 +44,44 @@ absl::Status Measure(const BenchOptions& options, const Session& session, Report
   std::string missed;
   for (const int c : options.concurrency) {
     const double share = RequestsAt(options, c) / total;
-    loadgen::LoadOptions load{.concurrency = c,
-                              .shapes = {{.input_tokens = options.common.input_tokens, .output_tokens = options.common.output_tokens}},
-                              .max_requests = RequestsAt(options, c), .duration = FromSeconds(options.seconds_per_level), .seed = session.seed + c};
-    load.on_progress = [&](double fraction) { progress.Show(done + share * fraction, Cat(c, " at once")); };
+    loadgen::LoadOptions load{
+        .concurrency = c,
+        .shapes = {{.input_tokens = options.common.input_tokens, .output_tokens = options.common.output_tokens}},
+        .max_requests = RequestsAt(options, c),
+        .duration = FromSeconds(options.seconds_per_level),
+        .seed = session.seed + c};
+    load.on_progress = [&](double fraction) { progress.Show(done + share * fraction, StrCat(c, " at once")); };
     const loadgen::LoadResult result = loadgen::RunLoad(session.server.target, std::move(load));
     if (!result.status.ok()) return result.status;
     const loadgen::LoadSummary summary = loadgen::Summarize(result, session.targets);
     report.points.push_back(PointOf(summary, "bench"));
     if (summary.completed == 0) {
-      return absl::ResourceExhaustedError(Cat("at ", c, " at once no request was answered (", summary.refused, " refused, ", summary.failed, " failed)"));
+      return absl::ResourceExhaustedError(StrCat("at ", c, " at once no request was answered (", summary.refused,
+                                                 " refused, ", summary.failed, " failed)"));
     }
     for (const loadgen::LatencyTarget& target : session.targets) {
       std::vector<double> values;
       for (const auto& record : result.records) {
         if (record.measured && record.ok()) values.push_back(loadgen::ValueOf(record, target.metric));
       }
-      if (loadgen::Quantile(values, target.quantile) > target.limit_ms && missed.empty()) missed = Cat(c, " at once misses ", loadgen::ToText(target));
+      if (loadgen::Quantile(values, target.quantile) > target.limit_ms && missed.empty())
+        missed = StrCat(c, " at once misses ", loadgen::ToText(target));
     }
     done += share;
   }
-  if (!missed.empty()) report.note = Cat("Target: ", missed, ".");
+  if (!missed.empty()) report.note = StrCat("Target: ", missed, ".");
   return absl::OkStatus();
 }
 
 int RunBench(BenchOptions options) {
   std::sort(options.concurrency.begin(), options.concurrency.end());
-  options.concurrency.erase(std::unique(options.concurrency.begin(), options.concurrency.end()), options.concurrency.end());
+  options.concurrency.erase(std::unique(options.concurrency.begin(), options.concurrency.end()),
+                            options.concurrency.end());
   absl::StatusOr<Session> session = OpenSession(options.common);
   if (!session.ok()) return Fail(session.status());
   Report report;
-  report.title = Cat("Bench of ", Describe(session->server));
-  report.subtitle = Cat(options.common.input_tokens, " tokens in, ", options.common.output_tokens, " out");
+  report.title = StrCat("Bench of ", Describe(session->server));
+  report.subtitle = StrCat(options.common.input_tokens, " tokens in, ", options.common.output_tokens, " out");
   const TimePoint begun = SteadyClock().Now();
   if (absl::Status measured = Measure(options, *session, report); !measured.ok()) return Fail(measured);
   report.law = FitReportLaw(report.points);
@@ -80,11 +89,15 @@ int RunBench(BenchOptions options) {
   if (report.law) report.knees = KneesOf(*report.law, std::nullopt, kv);
   if (!session->targets.empty()) {
     const loadgen::LatencyTarget& first = session->targets.front();
-    report.target = ReportTarget{loadgen::ToText(first), first.limit_ms, first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
+    report.target = ReportTarget{loadgen::ToText(first), first.limit_ms,
+                                 first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
   }
   report.verdict = MeaningOf(report);
-  report.how = {{"load from", ThisMachine()}, {"took", Cat(Number(Seconds(SteadyClock().Now() - begun)), " s")}, {"seed", Cat(session->seed)}};
-  report.next_commands = {Cat("patella tune ", options.common.url, " --target tpot:p90:50ms"), "patella up -f deploy/samples/smollm2.yaml"};
+  report.how = {{"load from", ThisMachine()},
+                {"took", StrCat(Number(Seconds(SteadyClock().Now() - begun)), " s")},
+                {"seed", StrCat(session->seed)}};
+  report.next_commands = {StrCat("patella tune ", options.common.url, " --target tpot:p90:50ms"),
+                          "patella up -f deploy/samples/smollm2.yaml"};
   return Deliver(report, options.common, kOk);
 }
 
@@ -98,9 +111,13 @@ CLI::App* AddBench(CLI::App& app, int* exit_code) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->add_option("--requests-per-level", options->requests_per_level, "measured requests a level; 0: three for each client, at least 10")
+  command
+      ->add_option("--requests-per-level", options->requests_per_level,
+                   "measured requests a level; 0: three for each client, at least 10")
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--seconds-per-level", options->seconds_per_level, "end a level after so long; 0: only by its requests")
+  command
+      ->add_option("--seconds-per-level", options->seconds_per_level,
+                   "end a level after so long; 0: only by its requests")
       ->check(CLI::Range(0.0, 3600.0));
   command->footer(kFooter);
   command->callback([options, exit_code] { *exit_code = RunBench(*options); });

@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 #include "lib/science/curve.h"
 #include "lib/science/knee.h"
 
 namespace patella::cli {
 namespace {
 
-science::Law LawOf(const ReportLaw& law) { return {.a_ms = law.a_ms, .b_ms = law.b_ms, .cap = law.cap.value_or(science::kInfinity)}; }
+science::Law LawOf(const ReportLaw& law) {
+  return {.a_ms = law.a_ms, .b_ms = law.b_ms, .cap = law.cap.value_or(science::kInfinity)};
+}
 
 }  // namespace
 
@@ -35,10 +37,12 @@ ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase) {
 std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& measured) {
   std::vector<science::CurvePoint> points;
   for (const ReportPoint& p : measured) {
-    if (p.mean_ms_per_token > 0 && p.tokens_per_second > 0) points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.requests});
+    if (p.mean_ms_per_token > 0 && p.tokens_per_second > 0)
+      points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.requests});
   }
   // Where a client was slow the throughput is what counts: no check of Little's law here, the table shows its ratio.
-  const absl::StatusOr<science::Fit> fit = science::FitLaw(points, {.little_tolerance = science::kInfinity, .find_cap = false});
+  const absl::StatusOr<science::Fit> fit =
+      science::FitLaw(points, {.little_tolerance = science::kInfinity, .find_cap = false});
   if (!fit.ok() || !(fit->law.b_ms > 0)) return std::nullopt;
   return ReportLaw{.a_ms = fit->law.a_ms, .b_ms = fit->law.b_ms, .error_ratio = fit->error_ratio};
 }
@@ -50,43 +54,52 @@ std::vector<ReportKnee> KneesOf(const ReportLaw& law, std::optional<double> targ
   }
   const science::Law curve = LawOf(law);
   const auto add = [&](science::KneeDefinition definition, const char* name, const char* meaning) {
-    if (const auto knee = science::Knee(definition, curve, {.utilization = 0.7})) knees.push_back({name, knee->concurrency, meaning});
+    if (const auto knee = science::Knee(definition, curve, {.utilization = 0.7}))
+      knees.push_back({name, knee->concurrency, meaning});
   };
   if (!science::BatchingGains(curve)) {
-    knees.push_back({"No knee", NAN, "one request alone already uses the machine (a/b < 1): more at once only wait for each other"});
+    knees.push_back({"No knee", NAN,
+                     "one request alone already uses the machine (a/b < 1): more at once only wait for each other"});
   } else {
-    add(science::KneeDefinition::kKleinrock, "Power (Kleinrock)", "throughput over latency is greatest: latency has doubled, half of the top throughput");
-    add(science::KneeDefinition::kDoublingGain25, "Doubling gains < 25 %", "twice the requests bring less than a quarter more throughput");
+    add(science::KneeDefinition::kKleinrock, "Power (Kleinrock)",
+        "throughput over latency is greatest: latency has doubled, half of the top throughput");
+    add(science::KneeDefinition::kDoublingGain25, "Doubling gains < 25 %",
+        "twice the requests bring less than a quarter more throughput");
     add(science::KneeDefinition::kUtilization, "Utilisation 0.7", "70 % of the throughput that no concurrency exceeds");
     add(science::KneeDefinition::kHalfLatency, "Half-latency", "latency is twice its mean over all lower throughputs");
   }
   if (kv_requests > 0) {
-    knees.push_back({"KV cache", static_cast<double>(kv_requests), "so many requests of this size fit the server's KV cache"});
+    knees.push_back(
+        {"KV cache", static_cast<double>(kv_requests), "so many requests of this size fit the server's KV cache"});
   }
   return knees;
 }
 
 std::string MeaningOf(const Report& report) {
   if (report.points.empty()) return "Nothing was measured.";
-  const auto best = std::max_element(report.points.begin(), report.points.end(), [](const ReportPoint& a, const ReportPoint& b) {
-    return a.tokens_per_second < b.tokens_per_second;
-  });
+  const auto best = std::max_element(
+      report.points.begin(), report.points.end(),
+      [](const ReportPoint& a, const ReportPoint& b) { return a.tokens_per_second < b.tokens_per_second; });
   if (!report.law) {
-    return Cat("At ", best->concurrency, " at once: ", Number(best->tokens_per_second), " tokens/s, ", Number(best->mean_ms_per_token),
-               " ms per token; measure more concurrencies (--concurrency 1,2,4,8) to see where the knee is.");
+    return StrCat("At ", best->concurrency, " at once: ", Number(best->tokens_per_second), " tokens/s, ",
+                  Number(best->mean_ms_per_token),
+                  " ms per token; measure more concurrencies (--concurrency 1,2,4,8) to see where the knee is.");
   }
   const science::Law law = LawOf(*report.law);
   const double top = science::PeakTokensPerSecond(law);
-  const std::string most = Cat("No number of requests at once brings more than ", Number(top), " tokens/s here; ");
+  const std::string most = StrCat("No number of requests at once brings more than ", Number(top), " tokens/s here; ");
   const auto knee = science::Knee(science::KneeDefinition::kHalfLatency, law);
-  if (!knee) return most + "one alone nearly does, so batching gains nothing: keep the limit at 1 or 2, or at what your latency target allows.";
+  if (!knee)
+    return most +
+           "one alone nearly does, so batching gains nothing: keep the limit at 1 or 2, or at what your latency target "
+           "allows.";
   const double half = knee->concurrency;
   if (half > best->concurrency * 1.5) {
-    return Cat(most, "the knee (half-latency) lies at about ", Number(half), ", beyond what was measured: try --concurrency up to ",
-               static_cast<int>(std::ceil(half)), ".");
+    return StrCat(most, "the knee (half-latency) lies at about ", Number(half),
+                  ", beyond what was measured: try --concurrency up to ", static_cast<int>(std::ceil(half)), ".");
   }
-  return Cat(most, "at the knee (half-latency, ", Number(half), " at once) it is ", Number(knee->tokens_per_second), " at ",
-             Number(knee->ms_per_token), " ms per token; beyond, waiting grows faster than work.");
+  return StrCat(most, "at the knee (half-latency, ", Number(half), " at once) it is ", Number(knee->tokens_per_second),
+                " at ", Number(knee->ms_per_token), " ms per token; beyond, waiting grows faster than work.");
 }
 
 }  // namespace patella::cli

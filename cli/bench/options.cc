@@ -9,25 +9,35 @@
 
 #include "cli/bench/output.h"
 #include "cli/exit_code.h"
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 
 namespace patella::cli {
 
 void CommonOptions::AddTo(CLI::App& command) {
   command.add_option("URL", url, "where the server answers, for example http://127.0.0.1:3000")->required();
-  command.add_option("--engine", engine, "auto, Patella, VLLM, TGI or OpenAI (any OpenAI-compatible server)")->capture_default_str();
+  command.add_option("--engine", engine, "auto, Patella, VLLM, TGI or OpenAI (any OpenAI-compatible server)")
+      ->capture_default_str();
   command.add_option("--model", model, "model name to ask for; default: the first that the server lists");
   command.add_option("--api-key", api_key, "sent as `Authorization: Bearer …`")->envname("OPENAI_API_KEY");
-  command.add_option("--input-tokens", input_tokens, "length of a prompt")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command.add_option("--output-tokens", output_tokens, "length of an answer")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command.add_option("--input-tokens", input_tokens, "length of a prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command.add_option("--output-tokens", output_tokens, "length of an answer")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command
       .add_option("--target", target_texts,
-                  "metric:quantile:limit, may be repeated: tpot:p90:50ms (time per output token, first one excluded), ttft:p90:500ms (time to "
+                  "metric:quantile:limit, may be repeated: tpot:p90:50ms (time per output token, first one excluded), "
+                  "ttft:p90:500ms (time to "
                   "first token), e2e:p95:8s (whole request)")
       ->delimiter(',');
-  command.add_option("--output", output, "form of the result on stdout")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+  command.add_option("--output", output, "form of the result on stdout")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
   command.add_option("--html", html, "also write a self-contained report to this file");
-  command.add_option("--seed", seed, "of prompts and arrival times; 0: a fresh one (a server's prefix cache would know the old prompts)")
+  command
+      .add_option("--seed", seed,
+                  "of prompts and arrival times; 0: a fresh one (a server's prefix cache would know the old prompts)")
       ->capture_default_str();
 }
 
@@ -38,7 +48,8 @@ absl::StatusOr<Session> OpenSession(const CommonOptions& options) {
     if (!target.ok()) return target.status();
     session.targets.push_back(*target);
   }
-  session.seed = options.seed != 0 ? options.seed : (static_cast<uint64_t>(std::random_device{}()) << 32 | std::random_device{}());
+  session.seed =
+      options.seed != 0 ? options.seed : (static_cast<uint64_t>(std::random_device{}()) << 32 | std::random_device{}());
   absl::StatusOr<adapters::Discovery> server = adapters::Detect(options.url);
   if (!server.ok()) return server.status();
   session.server = *std::move(server);
@@ -51,16 +62,17 @@ absl::StatusOr<Session> OpenSession(const CommonOptions& options) {
   if (!options.api_key.empty()) session.server.target.authorization = "Bearer " + options.api_key;
   const int most = session.server.max_total_tokens;
   if (most > 0 && options.input_tokens + options.output_tokens > most) {
-    return absl::InvalidArgumentError(Cat("--input-tokens ", options.input_tokens, " + --output-tokens ", options.output_tokens,
-                                          " is more than the ", most, " tokens that this server allows a request: use fewer"));
+    return absl::InvalidArgumentError(StrCat("--input-tokens ", options.input_tokens, " + --output-tokens ",
+                                             options.output_tokens, " is more than the ", most,
+                                             " tokens that this server allows a request: use fewer"));
   }
   return session;
 }
 
 std::string Describe(const adapters::Discovery& server) {
   const adapters::EngineTarget& target = server.target;
-  return Cat(target.host, ":", target.port, " (", adapters::EngineOf(target.kind).name,
-             target.model.empty() ? "" : ", model ", target.model, ")");
+  return StrCat(target.host, ":", target.port, " (", adapters::EngineOf(target.kind).name,
+                target.model.empty() ? "" : ", model ", target.model, ")");
 }
 
 int Fail(const absl::Status& status) {
@@ -79,7 +91,7 @@ int Deliver(const Report& report, const CommonOptions& options, int code) {
   std::ofstream file(options.html);
   file << RenderHtml(report);
   file.close();
-  if (!file) return Fail(absl::InvalidArgumentError(Cat("cannot write ", options.html, ": does its folder exist?")));
+  if (!file) return Fail(absl::InvalidArgumentError(StrCat("cannot write ", options.html, ": does its folder exist?")));
   std::cerr << "report: " << options.html << "\n";
   return code;
 }
@@ -92,8 +104,8 @@ std::string ThisMachine() {
     model = line.substr(line.find(':') + 2);
     break;
   }
-  const std::string cores = Cat(std::thread::hardware_concurrency(), " CPUs");
-  return model.empty() ? cores : Cat(cores, ", ", model);
+  const std::string cores = StrCat(std::thread::hardware_concurrency(), " CPUs");
+  return model.empty() ? cores : StrCat(cores, ", ", model);
 }
 
 }  // namespace patella::cli

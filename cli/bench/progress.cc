@@ -29,8 +29,10 @@ void Progress::Show(double fraction, const std::string& what) {
   last_drawn_ = now;
   const double elapsed = Seconds(now - begun_);
   char left[32] = "";
-  if (fraction > 0.03 && elapsed > 1) std::snprintf(left, sizeof left, "  %.0f s left", elapsed * (1 - fraction) / fraction);
-  std::fprintf(stderr, "\r\x1b[K%s %3.0f %%  %s%s", ProgressBar(fraction, 24).c_str(), 100 * fraction, what.c_str(), left);
+  if (fraction > 0.03 && elapsed > 1)
+    std::snprintf(left, sizeof left, "  %.0f s left", elapsed * (1 - fraction) / fraction);
+  std::fprintf(stderr, "\r\x1b[K%s %3.0f %%  %s%s", ProgressBar(fraction, 24).c_str(), 100 * fraction, what.c_str(),
+               left);
   std::fflush(stderr);
   drawn_ = true;
 }

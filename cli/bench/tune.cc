@@ -8,7 +8,7 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/up/interrupt.h"
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 #include "lib/http/loop.h"
 #include "lib/loadgen/probe_runner.h"
 #include "lib/science/calibration.h"
@@ -77,7 +77,7 @@ absl::StatusOr<loadgen::ProbeOutcome> Run(const Session& session, science::Calib
   loadgen::ProbeOutcome outcome;
   loadgen::ProbeOptions options{.deadline = FromSeconds(max_seconds + kGrace_s), .seed = session.seed};
   options.on_progress = [&](const science::ProbeProgress& now) {
-    progress.Show(now.fraction, Cat(now.phase, ": ", now.concurrency, " at once"));
+    progress.Show(now.fraction, StrCat(now.phase, ": ", now.concurrency, " at once"));
   };
   auto runner = loadgen::ProbeRunner::Start(loop, session.server.target, calibration, std::move(options),
                                             [&](const loadgen::ProbeOutcome& result) {
@@ -121,19 +121,19 @@ int Judge(const science::CalibrationResult& result, const Session& session, Repo
   if (result.noisy) {
     report.tone = Tone::kWarning;
     report.verdict =
-        Cat("Too noisy to tell: ", result.doubt, ". Give the server fewer other things to do and try again",
-            result.limit > 0 ? Cat("; until then ", result.limit, " held when it was tried") : "", ".");
+        StrCat("Too noisy to tell: ", result.doubt, ". Give the server fewer other things to do and try again",
+               result.limit > 0 ? StrCat("; until then ", result.limit, " held when it was tried") : "", ".");
     return kTooNoisy;
   }
   if (result.reason != "verified") {
     report.tone = Tone::kBad;
     report.verdict =
-        Cat("No limit held ", what, " when it was verified (", result.evidence, "); ", result.limit, " is a guess.");
+        StrCat("No limit held ", what, " when it was verified (", result.evidence, "); ", result.limit, " is a guess.");
     return kTargetMissed;
   }
   report.tone = Tone::kGood;
   report.verdict =
-      Cat("Limit ", result.limit, ": bound by ", report.bound_by, "; verified with ", result.evidence, ".");
+      StrCat("Limit ", result.limit, ": bound by ", report.bound_by, "; verified with ", result.evidence, ".");
   return kOk;
 }
 
@@ -154,19 +154,19 @@ int Conclude(const TuneOptions& options, const Session& session, const science::
   const bool targeted = !session.targets.empty() && report.limit;
   report.knees = KneesOf(*report.law, targeted ? std::optional<double>(*report.limit) : std::nullopt, kv);
   const int64_t tokens = outcome.prompt_tokens + outcome.output_tokens;
-  report.how = {{"law", Cat("a in ", Number(fit.a_ms.low), " … ", Number(fit.a_ms.high), ", b in ",
-                            Number(fit.b_ms.low), " … ", Number(fit.b_ms.high), " ms (90 %)")},
-                {"tokens spent", Cat(tokens)},
+  report.how = {{"law", StrCat("a in ", Number(fit.a_ms.low), " … ", Number(fit.a_ms.high), ", b in ",
+                               Number(fit.b_ms.low), " … ", Number(fit.b_ms.high), " ms (90 %)")},
+                {"tokens spent", StrCat(tokens)},
                 {"seconds", Number(outcome.seconds)}};
   for (const science::PhaseCost& cost : result.phases) {
-    report.how.push_back({Cat("  ", cost.phase), Cat(Number(cost.seconds), " s, ", cost.tokens(), " tokens")});
+    report.how.push_back({StrCat("  ", cost.phase), StrCat(Number(cost.seconds), " s, ", cost.tokens(), " tokens")});
   }
   report.how.push_back({"load from", ThisMachine()});
-  report.how.push_back({"seed", Cat(session.seed)});
-  report.figures = {{"requests at once", report.limit ? Cat(*report.limit) : "none"},
+  report.how.push_back({"seed", StrCat(session.seed)});
+  report.figures = {{"requests at once", report.limit ? StrCat(*report.limit) : "none"},
                     {"seconds", Number(outcome.seconds)},
-                    {"tokens spent", Cat(tokens)}};
-  report.next_commands = {Cat("patella bench ", options.common.url, " --concurrency 1,2,4,8,16"),
+                    {"tokens spent", StrCat(tokens)}};
+  report.next_commands = {StrCat("patella bench ", options.common.url, " --concurrency 1,2,4,8,16"),
                           "patella up -f deploy/samples/smollm2.yaml"};
   if (outcome.generator_bound)
     report.note = "This machine was too busy to send the load in time: what was measured is a lower bound.";
@@ -177,9 +177,9 @@ int RunTune(const TuneOptions& options) {
   absl::StatusOr<Session> session = OpenSession(options.common);
   if (!session.ok()) return Fail(session.status());
   Report report;
-  report.title = Cat("Tuning of ", Describe(session->server));
-  report.subtitle = Cat(options.common.input_tokens, " tokens in, ", options.common.output_tokens,
-                        " out; one ramp of growing concurrency");
+  report.title = StrCat("Tuning of ", Describe(session->server));
+  report.subtitle = StrCat(options.common.input_tokens, " tokens in, ", options.common.output_tokens,
+                           " out; one ramp of growing concurrency");
   science::Calibration calibration(ConfigOf(options, *session));
   const absl::StatusOr<loadgen::ProbeOutcome> outcome = Run(*session, calibration, options.max_seconds);
   if (!outcome.ok()) return Fail(outcome.status());

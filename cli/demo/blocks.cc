@@ -61,8 +61,11 @@ double SecondsOf(const Block& block, double a_ms, double b_ms, int output_tokens
 
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s) {
   const auto scaled = [limit](double factor) { return std::max(1, static_cast<int>(std::lround(factor * limit))); };
-  std::vector<Block> round = {{Arm::kReference, limit}, {Arm::kBelow, scaled(0.7)}, {Arm::kWith, 3 * limit},
-                              {Arm::kAbove, std::max(limit + 1, scaled(1.3))}, {Arm::kWithout, 3 * limit}};
+  std::vector<Block> round = {{Arm::kReference, limit},
+                              {Arm::kBelow, scaled(0.7)},
+                              {Arm::kWith, 3 * limit},
+                              {Arm::kAbove, std::max(limit + 1, scaled(1.3))},
+                              {Arm::kWithout, 3 * limit}};
   double fixed_s = 0, measured_s = 0;
   for (Block& block : round) {
     block.seconds = 0;
@@ -79,14 +82,16 @@ std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_to
   return all;
 }
 
-Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile, const std::string& unit) {
+Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile,
+              const std::string& unit) {
   const Mean with = MeanOf(blocks, Arm::kWith), without = MeanOf(blocks, Arm::kWithout);
   double best = 0;
   for (const Arm arm : {Arm::kReference, Arm::kBelow, Arm::kAbove}) best = std::max(best, MeanOf(blocks, arm).goodput);
   Verdict verdict;
   verdict.noise = NoiseOf(blocks);
   verdict.goodput_share = best > 0 ? with.goodput / best : 0;
-  verdict.arms = {ArmOf(StrCat("with Patella (limit ", limit, ")"), with, true), ArmOf("without Patella", without, false),
+  verdict.arms = {ArmOf(StrCat("with Patella (limit ", limit, ")"), with, true),
+                  ArmOf("without Patella", without, false),
                   ArmOf(StrCat("fixed at the limit, ", limit), MeanOf(blocks, Arm::kReference), false),
                   ArmOf("fixed at 0.7 x the limit", MeanOf(blocks, Arm::kBelow), false),
                   ArmOf("fixed at 1.3 x the limit", MeanOf(blocks, Arm::kAbove), false)};
@@ -94,15 +99,19 @@ Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, 
   const std::string relation = with.latency_ms <= target_ms                       ? " ≤ "
                                : with.latency_ms <= kLatencyTolerance * target_ms ? " within 10 % of "
                                                                                   : " > ";
-  verdict.sentence = StrCat("limit ", limit, ": ", p, " ", std::lround(with.latency_ms), " ", unit, relation, Number(target_ms), " at 3× load, goodput ",
-                            std::lround(100 * verdict.goodput_share), " % of the best; without Patella ", std::lround(without.latency_ms), " ms");
-  const bool held = with.completed > 0 && with.failed == 0 && with.latency_ms <= kLatencyTolerance * target_ms && verdict.goodput_share >= kMinGoodput;
+  verdict.sentence = StrCat("limit ", limit, ": ", p, " ", std::lround(with.latency_ms), " ", unit, relation,
+                            Number(target_ms), " at 3× load, goodput ", std::lround(100 * verdict.goodput_share),
+                            " % of the best; without Patella ", std::lround(without.latency_ms), " ms");
+  const bool held = with.completed > 0 && with.failed == 0 && with.latency_ms <= kLatencyTolerance * target_ms &&
+                    verdict.goodput_share >= kMinGoodput;
   if (verdict.noise > kMaxNoise) {
     verdict.code = kTooNoisy;
     verdict.tone = Tone::kWarning;
-    verdict.sentence = StrCat("this machine is too noisy to tell: the same load gave ", std::lround(100 * verdict.noise),
-                              " % different throughput a few minutes apart (12 % at most); stop what else runs here and try again. Measured: ",
-                              verdict.sentence);
+    verdict.sentence =
+        StrCat("this machine is too noisy to tell: the same load gave ", std::lround(100 * verdict.noise),
+               " % different throughput a few minutes apart (12 % at most); stop what else runs here and try again. "
+               "Measured: ",
+               verdict.sentence);
   } else if (!held) {
     verdict.code = kTargetMissed;
     verdict.tone = Tone::kBad;

@@ -26,17 +26,17 @@ struct Block {
 struct Measured {
   Arm arm = Arm::kReference;
   int concurrency = 1;
-  double latency_ms = 0;         // of the target's metric at its quantile
+  double latency_ms = 0;  // of the target's metric at its quantile
   double tokens_per_second = 0;
-  double attainment = 1;         // share of completed requests that met every target
+  double attainment = 1;  // share of completed requests that met every target
   int completed = 0, refused = 0, failed = 0;
 
   double goodput() const { return tokens_per_second * attainment; }
 };
 
-// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands at both ends.
-// A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but lasts at least 5 s.
-// `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands
+// at both ends. A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but
+// lasts at least 5 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
 
 // What a block will take, its warm-up included.
@@ -52,6 +52,7 @@ struct Verdict {
 };
 
 // `unit`: "ms/token" or "ms". `quantile`: 0.9 → "p90".
-Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile, const std::string& unit);
+Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile,
+              const std::string& unit);
 
 }  // namespace patella::cli

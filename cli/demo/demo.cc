@@ -25,8 +25,8 @@
 namespace patella::cli {
 namespace {
 
-constexpr double kTotalSeconds = 230;      // of the whole demo
-constexpr int kUnlimited = 128;            // the engine's limit without Patella: its own default, TGI's
+constexpr double kTotalSeconds = 230;  // of the whole demo
+constexpr int kUnlimited = 128;        // the engine's limit without Patella: its own default, TGI's
 constexpr auto kGrace = std::chrono::seconds(8);
 
 struct DemoOptions {
@@ -48,9 +48,10 @@ struct Demo {
 
 loadgen::LatencyTarget TargetOf(const api::LatencyObjective& objective) {
   using loadgen::LatencyMetric;
-  const LatencyMetric metric = objective.metric == api::LatencyMetric::kTimePerOutputToken ? LatencyMetric::kTimePerOutputToken
-                               : objective.metric == api::LatencyMetric::kTimeToFirstToken ? LatencyMetric::kTimeToFirstToken
-                                                                                           : LatencyMetric::kEndToEnd;
+  const LatencyMetric metric =
+      objective.metric == api::LatencyMetric::kTimePerOutputToken ? LatencyMetric::kTimePerOutputToken
+      : objective.metric == api::LatencyMetric::kTimeToFirstToken ? LatencyMetric::kTimeToFirstToken
+                                                                  : LatencyMetric::kEndToEnd;
   return {metric, api::ToDouble(objective.quantile), static_cast<double>(objective.target_ms)};
 }
 
@@ -67,7 +68,8 @@ absl::StatusOr<adapters::EngineTarget> AddressOf(const Demo& demo, Arm arm) {
 }
 
 // Runs a load to its end, or until Ctrl-C or the death of a process.
-absl::StatusOr<loadgen::LoadResult> RunWatched(Demo& demo, const adapters::EngineTarget& target, loadgen::LoadOptions options) {
+absl::StatusOr<loadgen::LoadResult> RunWatched(Demo& demo, const adapters::EngineTarget& target,
+                                               loadgen::LoadOptions options) {
   http::Loop loop;
   absl::Status status;
   loadgen::LoadResult result;
@@ -91,9 +93,14 @@ Measured MeasuredOf(const Demo& demo, const Block& block, const loadgen::LoadRes
   for (const loadgen::RequestRecord& record : result.records) {
     if (record.measured && record.ok()) latencies.push_back(loadgen::ValueOf(record, demo.targets[0].metric));
   }
-  return {.arm = block.arm, .concurrency = block.concurrency, .latency_ms = latencies.empty() ? 0 : loadgen::Quantile(latencies, demo.targets[0].quantile),
-          .tokens_per_second = summary.tokens_per_second, .attainment = summary.attainment, .completed = summary.completed,
-          .refused = summary.refused, .failed = summary.failed};
+  return {.arm = block.arm,
+          .concurrency = block.concurrency,
+          .latency_ms = latencies.empty() ? 0 : loadgen::Quantile(latencies, demo.targets[0].quantile),
+          .tokens_per_second = summary.tokens_per_second,
+          .attainment = summary.attainment,
+          .completed = summary.completed,
+          .refused = summary.refused,
+          .failed = summary.failed};
 }
 
 absl::StatusOr<Measured> RunBlock(Demo& demo, const Block& block, uint64_t seed) {
@@ -122,7 +129,8 @@ absl::StatusOr<std::vector<Measured>> RunBlocks(Demo& demo) {
   const double left_s = kTotalSeconds - Seconds(SteadyClock().Now() - demo.begun) - 10;
   const std::vector<Block> blocks = PlanBlocks(demo.view.limit, demo.view.a_ms, demo.view.b_ms, output_tokens, left_s);
   double total_s = 0, done_s = 0;
-  for (const Block& block : blocks) total_s += SecondsOf(block, demo.view.a_ms, demo.view.b_ms, output_tokens, demo.view.limit);
+  for (const Block& block : blocks)
+    total_s += SecondsOf(block, demo.view.a_ms, demo.view.b_ms, output_tokens, demo.view.limit);
   std::vector<Measured> measured;
   for (size_t i = 0; i < blocks.size(); ++i) {
     demo.progress->Show(done_s / total_s, NameOf(blocks[i].arm, blocks[i].concurrency));
@@ -139,7 +147,8 @@ absl::Status BringUp(Demo& demo) {
   local.on_progress = [&demo](double fraction, const std::string& what) { demo.progress->Show(fraction, what); };
   PATELLA_ASSIGN_OR_RETURN(demo.local, LocalDeployment::Prepare(std::move(local)));
   const auto& latency = demo.local->deployment().spec.objectives.latency;
-  if (latency.empty()) return absl::InvalidArgumentError("spec.objectives.latency: the demo needs a latency target to hold");
+  if (latency.empty())
+    return absl::InvalidArgumentError("spec.objectives.latency: the demo needs a latency target to hold");
   for (const api::LatencyObjective& objective : latency) demo.targets.push_back(TargetOf(objective));
   PATELLA_RETURN_IF_ERROR(demo.local->Start());
   PATELLA_ASSIGN_OR_RETURN(demo.view, demo.local->WaitUntilReady());
@@ -155,19 +164,27 @@ void FillReport(const Demo& demo, const Verdict& verdict, Report* report) {
   report->arms = verdict.arms;
   report->arms_title = StrCat(3 * demo.view.limit, " clients against a limit of ", demo.view.limit);
   report->figures = {{"limit", StrCat(demo.view.limit)},
-                     {StrCat("p", Number(100 * demo.targets[0].quantile), " at 3× load"), StrCat(Number(verdict.arms[0].p90_ms), " ms")},
+                     {StrCat("p", Number(100 * demo.targets[0].quantile), " at 3× load"),
+                      StrCat(Number(verdict.arms[0].p90_ms), " ms")},
                      {"without Patella", StrCat(Number(verdict.arms[1].p90_ms), " ms")},
                      {"goodput of the best", StrCat(Number(100 * verdict.goodput_share), " %")}};
-  report->how.emplace_back("load", "closed loop, two rounds of interleaved blocks, the second in reverse order; refused clients wait 1 s (Retry-After)");
-  report->how.emplace_back("noise", StrCat("the same reference block repeated within ", Number(100 * verdict.noise), " %"));
-  report->next_commands = {StrCat("patella up -f ", file), "curl http://127.0.0.1:8081/metrics    # while it is up; the status page is on the same port",
-                           StrCat("patella tune http://127.0.0.1:8000 --target tpot:p90:50ms    # any OpenAI-compatible server that you run")};
+  report->how.emplace_back("load",
+                           "closed loop, two rounds of interleaved blocks, the second in reverse order; refused "
+                           "clients wait 1 s (Retry-After)");
+  report->how.emplace_back("noise",
+                           StrCat("the same reference block repeated within ", Number(100 * verdict.noise), " %"));
+  report->next_commands = {
+      StrCat("patella up -f ", file),
+      "curl http://127.0.0.1:8081/metrics    # while it is up; the status page is on the same port",
+      StrCat(
+          "patella tune http://127.0.0.1:8000 --target tpot:p90:50ms    # any OpenAI-compatible server that you run")};
 }
 
 std::string ArmsText(const Verdict& verdict, const std::string& title, const std::string& latency_name) {
   std::vector<std::vector<std::string>> rows = {{title, latency_name, "goodput tok/s", "completed", "429", "failed"}};
   for (const ReportArm& arm : verdict.arms) {
-    rows.push_back({arm.name, Number(arm.p90_ms), Number(arm.goodput_tokens_per_second), StrCat(arm.completed), StrCat(arm.refused), StrCat(arm.failed)});
+    rows.push_back({arm.name, Number(arm.p90_ms), Number(arm.goodput_tokens_per_second), StrCat(arm.completed),
+                    StrCat(arm.refused), StrCat(arm.failed)});
   }
   return RenderTable(rows);
 }
@@ -179,7 +196,8 @@ absl::Status WriteReport(const Report& report, const std::string& path) {
   std::ofstream file(path);
   file << RenderHtml(report);
   file.close();
-  return file ? absl::OkStatus() : absl::InvalidArgumentError(StrCat(path, ": cannot be written: choose another path with --report"));
+  return file ? absl::OkStatus()
+              : absl::InvalidArgumentError(StrCat(path, ": cannot be written: choose another path with --report"));
 }
 
 absl::StatusOr<ExitCode> ShowDemo(Demo& demo) {
@@ -191,7 +209,8 @@ absl::StatusOr<ExitCode> ShowDemo(Demo& demo) {
   demo.progress.reset();
   const loadgen::LatencyTarget& target = demo.targets[0];
   const bool per_token = target.metric == loadgen::LatencyMetric::kTimePerOutputToken;
-  const Verdict verdict = Judge(blocks, demo.view.limit, target.limit_ms, target.quantile, per_token ? "ms/token" : "ms");
+  const Verdict verdict =
+      Judge(blocks, demo.view.limit, target.limit_ms, target.quantile, per_token ? "ms/token" : "ms");
   FillReport(demo, verdict, &report);
   const std::string latency_name = StrCat("p", Number(100 * target.quantile), per_token ? " ms/token" : " ms");
   std::cout << ArmsText(verdict, report.arms_title, latency_name) << "\n" << verdict.sentence << "\n\n";
@@ -217,16 +236,21 @@ int RunDemo(const DemoOptions& options) {
 CLI::App* AddDemo(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<DemoOptions>();
   options->local.listen = options->local.admin = "127.0.0.1:0";
-  CLI::App* demo = app.add_subcommand("demo", "Find a model's limit, then hold it under three times its load: with and without Patella");
+  CLI::App* demo = app.add_subcommand(
+      "demo", "Find a model's limit, then hold it under three times its load: with and without Patella");
   demo->footer(
-      "Brings the deployment up as `patella up` does, then loads it for about three minutes. Ends with one sentence, an HTML report and exit code 0\n"
+      "Brings the deployment up as `patella up` does, then loads it for about three minutes. Ends with one sentence, "
+      "an HTML report and exit code 0\n"
       "if the limit held, 5 if it did not, 6 if the machine is too noisy to tell.\n\n"
       "  patella demo -f deploy/samples/smollm2.yaml --report report.html");
   demo->add_option("-f,--file", options->local.file, "an InferenceDeployment, YAML or JSON")->required();
   demo->add_option("--report", options->report_path, "the HTML report's path")->capture_default_str();
-  demo->add_option("--listen", options->local.listen, "address for clients; port 0: chosen by the kernel")->capture_default_str();
-  demo->add_option("--admin", options->local.admin, "address for metrics, health and the status page")->capture_default_str();
-  demo->add_option("--programs", options->local.programs, "folder of patella-engine and patella-sidecar; default: beside this program");
+  demo->add_option("--listen", options->local.listen, "address for clients; port 0: chosen by the kernel")
+      ->capture_default_str();
+  demo->add_option("--admin", options->local.admin, "address for metrics, health and the status page")
+      ->capture_default_str();
+  demo->add_option("--programs", options->local.programs,
+                   "folder of patella-engine and patella-sidecar; default: beside this program");
   demo->callback([options, exit_code] { *exit_code = RunDemo(*options); });
   return demo;
 }

@@ -20,12 +20,16 @@ namespace patella::cli {
 namespace {
 
 constexpr char kFooter[] =
-    "Predicts from memory and bandwidth, before anything is bought or measured: which accelerators and tensor-parallel degrees can serve the\n"
-    "model, how many requests at once keep the targets, and what a million tokens costs. A prediction ranks candidates; `a` (one request\n"
+    "Predicts from memory and bandwidth, before anything is bought or measured: which accelerators and tensor-parallel "
+    "degrees can serve the\n"
+    "model, how many requests at once keep the targets, and what a million tokens costs. A prediction ranks "
+    "candidates; `a` (one request\n"
     "alone) is usually within 14 %, `b` (each further request) within a factor of two. `patella tune` measures.\n\n"
     "  patella plan --model meta-llama/Llama-2-7b --target tpot:p90:50ms\n"
-    "  patella plan --model mixtral-8x7b --accelerator a100-40g,h100 --input-tokens 1024 --output-tokens 256 --min-tokens-per-second 8000\n"
-    "  patella plan -f deploy/samples/smollm2.yaml        model, workload and objectives from an InferenceDeployment\n\n"
+    "  patella plan --model mixtral-8x7b --accelerator a100-40g,h100 --input-tokens 1024 --output-tokens 256 "
+    "--min-tokens-per-second 8000\n"
+    "  patella plan -f deploy/samples/smollm2.yaml        model, workload and objectives from an "
+    "InferenceDeployment\n\n"
     "Exit code 4 if nothing meets all objectives; the nearest that can be met is printed then.";
 
 struct PlanOptions {
@@ -45,15 +49,19 @@ science::Target TargetOf(const loadgen::LatencyTarget& target) {
 
 science::LatencyMetric MetricOf(api::LatencyMetric metric) {
   if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
-  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd : science::LatencyMetric::kTimePerOutputToken;
+  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
+                                                 : science::LatencyMetric::kTimePerOutputToken;
 }
 
 // spec.model.shape wins over the catalogue; without all of it the name must be known.
 absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model) {
   const api::ModelShape& given = model.shape;
   if (given.layers && given.attention_heads && given.head_size && given.parameters_millions) {
-    science::ModelShape shape{.name = model.name, .parameters_billions = *given.parameters_millions / 1e3, .layers = *given.layers,
-                              .attention_heads = *given.attention_heads, .head_size = *given.head_size};
+    science::ModelShape shape{.name = model.name,
+                              .parameters_billions = *given.parameters_millions / 1e3,
+                              .layers = *given.layers,
+                              .attention_heads = *given.attention_heads,
+                              .head_size = *given.head_size};
     shape.kv_heads = given.kv_heads.value_or(shape.attention_heads);
     shape.hidden_size = given.hidden_size.value_or(shape.attention_heads * shape.head_size);
     return shape;
@@ -61,7 +69,8 @@ absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model) {
   const absl::StatusOr<science::ModelShape> known = science::FindModel(model.name);
   if (known.ok()) return known;
   return absl::NotFoundError(StrCat(ToStd(known.status().message()),
-                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, headSize, parametersMillions (-f FILE)"));
+                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, "
+                                    "headSize, parametersMillions (-f FILE)"));
 }
 
 absl::StatusOr<std::optional<science::Money>> MoneyOf(const std::string& name, const std::string& text) {
@@ -96,10 +105,13 @@ absl::Status SetAccelerators(const PlanOptions& options, science::PlanInputs& in
     PATELLA_ASSIGN_OR_RETURN(science::Accelerator accelerator, science::FindAccelerator(name));
     inputs.accelerators.push_back(accelerator);
   }
-  if (inputs.accelerators.empty()) inputs.accelerators.assign(science::KnownAccelerators().begin(), science::KnownAccelerators().end());
+  if (inputs.accelerators.empty())
+    inputs.accelerators.assign(science::KnownAccelerators().begin(), science::KnownAccelerators().end());
   for (const std::string& price : options.prices) {
     const size_t equals = price.find('=');
-    if (equals == std::string::npos) return absl::InvalidArgumentError(StrCat("--price ", price, ": expected NAME=DOLLARS, for example a100-40g=21.50 (a node, an hour)"));
+    if (equals == std::string::npos)
+      return absl::InvalidArgumentError(
+          StrCat("--price ", price, ": expected NAME=DOLLARS, for example a100-40g=21.50 (a node, an hour)"));
     PATELLA_ASSIGN_OR_RETURN(const science::Accelerator meant, science::FindAccelerator(price.substr(0, equals)));
     PATELLA_ASSIGN_OR_RETURN(const auto money, MoneyOf("--price", price.substr(equals + 1)));
     for (science::Accelerator& accelerator : inputs.accelerators) {
@@ -113,7 +125,8 @@ absl::StatusOr<science::PlanInputs> InputsOf(PlanOptions options) {
   science::PlanInputs inputs;
   inputs.input_tokens = options.input_tokens;
   inputs.output_tokens = options.output_tokens;
-  if (options.file.empty() == options.model.empty()) return absl::InvalidArgumentError("give either --model NAME or -f FILE");
+  if (options.file.empty() == options.model.empty())
+    return absl::InvalidArgumentError("give either --model NAME or -f FILE");
   if (!options.file.empty()) {
     PATELLA_RETURN_IF_ERROR(FromFile(options.file, options, inputs));
   } else {
@@ -135,8 +148,8 @@ absl::StatusOr<science::PlanInputs> InputsOf(PlanOptions options) {
 }
 
 std::string TableOf(const science::PlanInputs& inputs, const science::Plan& plan) {
-  std::vector<std::vector<std::string>> rows = {
-      {"accelerator", "TP", "KV fits", "alone ms", "limit", "bound by", "ms/token", "tok/s", "replicas", "$/h", "$/h nodes", "$/1M"}};
+  std::vector<std::vector<std::string>> rows = {{"accelerator", "TP", "KV fits", "alone ms", "limit", "bound by",
+                                                 "ms/token", "tok/s", "replicas", "$/h", "$/h nodes", "$/1M"}};
   std::string not_fitting, missing;
   for (const science::PlanRow& row : plan.rows) {
     const std::string name = StrCat(row.accelerator, " TP", row.tensor_parallel);
@@ -145,24 +158,31 @@ std::string TableOf(const science::PlanInputs& inputs, const science::Plan& plan
       continue;
     }
     if (!row.meets()) StrAppend(&missing, "  ", name, ": ", row.why_not, "\n");
-    rows.push_back({StrCat(row.meets() ? "" : "✗ ", row.accelerator), StrCat(row.tensor_parallel), Number(std::floor(row.kv_capacity)),
-                    Number(row.alone_ms_per_token), row.meets() ? StrCat(row.limit) : "–", row.meets() ? row.bound_by : "–", Number(row.ms_per_token),
-                    Number(row.tokens_per_second), StrCat(row.replicas), ToText(row.cost.accelerators), ToText(row.cost.nodes), ToText(row.per_million)});
+    rows.push_back({StrCat(row.meets() ? "" : "✗ ", row.accelerator), StrCat(row.tensor_parallel),
+                    Number(std::floor(row.kv_capacity)), Number(row.alone_ms_per_token),
+                    row.meets() ? StrCat(row.limit) : "–", row.meets() ? row.bound_by : "–", Number(row.ms_per_token),
+                    Number(row.tokens_per_second), StrCat(row.replicas), ToText(row.cost.accelerators),
+                    ToText(row.cost.nodes), ToText(row.per_million)});
   }
-  std::string out = StrCat(inputs.model.name, ", ", inputs.input_tokens, " tokens in, ", inputs.output_tokens, " out: weights ", Number(science::WeightGb(inputs.model)),
-                           " GB, KV ", Number(science::KvBytesPerToken(inputs.model) / 1e6), " MB a token\n\n");
+  std::string out = StrCat(inputs.model.name, ", ", inputs.input_tokens, " tokens in, ", inputs.output_tokens,
+                           " out: weights ", Number(science::WeightGb(inputs.model)), " GB, KV ",
+                           Number(science::KvBytesPerToken(inputs.model) / 1e6), " MB a token\n\n");
   if (rows.size() > 1) out += RenderTable(rows);
   if (!missing.empty()) out += "\nmiss an objective\n" + missing;
   if (!not_fitting.empty()) out += "\ndo not fit\n" + not_fitting;
-  out += "\nAll figures are predicted: one request alone (alone ms) usually within 14 %, the limit within a factor of two. Prices are list prices\n"
-         "that change: --price sets yours. `patella tune URL` measures.\n";
-  for (const science::Relaxation& r : plan.relaxations) StrAppend(&out, "nearest that can be met, ", r.objective, ": ", r.nearest, "\n");
+  out +=
+      "\nAll figures are predicted: one request alone (alone ms) usually within 14 %, the limit within a factor of "
+      "two. Prices are list prices\n"
+      "that change: --price sets yours. `patella tune URL` measures.\n";
+  for (const science::Relaxation& r : plan.relaxations)
+    StrAppend(&out, "nearest that can be met, ", r.objective, ": ", r.nearest, "\n");
   if (!plan.rows.empty() && plan.rows.front().meets()) {
     const science::PlanRow& best = plan.rows.front();
-    StrAppend(&out, "\nbest: ", best.replicas, " × ", best.accelerator, " (", best.instance, ") TP", best.tensor_parallel, ", limit ", best.limit, ", $",
-              ToText(best.per_million), " per 1M tokens\n");
+    StrAppend(&out, "\nbest: ", best.replicas, " × ", best.accelerator, " (", best.instance, ") TP",
+              best.tensor_parallel, ", limit ", best.limit, ", $", ToText(best.per_million), " per 1M tokens\n");
   } else {
-    out += plan.relaxations.empty() ? "\nnothing meets all objectives, nor would with any single one moved\n" : "\nnothing meets all objectives\n";
+    out += plan.relaxations.empty() ? "\nnothing meets all objectives, nor would with any single one moved\n"
+                                    : "\nnothing meets all objectives\n";
   }
   return out;
 }
@@ -170,17 +190,28 @@ std::string TableOf(const science::PlanInputs& inputs, const science::Plan& plan
 std::string JsonOf(const science::Plan& plan) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array(), relaxations = nlohmann::ordered_json::array();
   for (const science::PlanRow& row : plan.rows) {
-    nlohmann::ordered_json one = {{"accelerator", row.accelerator}, {"instance", row.instance}, {"tensor_parallel", row.tensor_parallel},
-                                  {"meets", row.meets()}, {"why_not", row.why_not}, {"measured", row.measured}, {"kv_capacity", row.kv_capacity}};
+    nlohmann::ordered_json one = {
+        {"accelerator", row.accelerator}, {"instance", row.instance}, {"tensor_parallel", row.tensor_parallel},
+        {"meets", row.meets()},           {"why_not", row.why_not},   {"measured", row.measured},
+        {"kv_capacity", row.kv_capacity}};
     if (row.fits) {
-      one.update({{"a_ms", row.law.a_ms}, {"b_ms", row.law.b_ms}, {"alone_ms_per_token", row.alone_ms_per_token}, {"limit", row.limit},
-                  {"bound_by", row.bound_by}, {"ms_per_token", row.ms_per_token}, {"tokens_per_second", row.tokens_per_second},
-                  {"replicas", row.replicas}, {"nodes", row.cost.node_count}, {"cost_per_hour", ToText(row.cost.accelerators, 6)},
-                  {"cost_per_hour_nodes", ToText(row.cost.nodes, 6)}, {"cost_per_million_tokens", ToText(row.per_million, 6)}});
+      one.update({{"a_ms", row.law.a_ms},
+                  {"b_ms", row.law.b_ms},
+                  {"alone_ms_per_token", row.alone_ms_per_token},
+                  {"limit", row.limit},
+                  {"bound_by", row.bound_by},
+                  {"ms_per_token", row.ms_per_token},
+                  {"tokens_per_second", row.tokens_per_second},
+                  {"replicas", row.replicas},
+                  {"nodes", row.cost.node_count},
+                  {"cost_per_hour", ToText(row.cost.accelerators, 6)},
+                  {"cost_per_hour_nodes", ToText(row.cost.nodes, 6)},
+                  {"cost_per_million_tokens", ToText(row.per_million, 6)}});
     }
     rows.push_back(std::move(one));
   }
-  for (const science::Relaxation& r : plan.relaxations) relaxations.push_back({{"objective", r.objective}, {"nearest", r.nearest}});
+  for (const science::Relaxation& r : plan.relaxations)
+    relaxations.push_back({{"objective", r.objective}, {"nearest", r.nearest}});
   return nlohmann::ordered_json{{"rows", rows}, {"nearest_feasible", relaxations}}.dump(2) + "\n";
 }
 
@@ -196,21 +227,37 @@ int RunPlan(const PlanOptions& options) {
 }  // namespace
 
 CLI::App* AddPlan(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("plan", "Which accelerator, tensor-parallel degree and replicas would meet the objectives, and what they cost");
+  CLI::App* command = app.add_subcommand(
+      "plan", "Which accelerator, tensor-parallel degree and replicas would meet the objectives, and what they cost");
   auto options = std::make_shared<PlanOptions>();
   command->add_option("-f,--file", options->file, "an InferenceDeployment: model, workload and objectives");
   command->add_option("--model", options->model, "a model's name, for example meta-llama/Llama-2-7b");
-  command->add_option("--accelerator", options->accelerators, "candidates by name or instance; default: all that are known")->delimiter(',');
-  command->add_option("--input-tokens", options->input_tokens, "length of a prompt")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command->add_option("--output-tokens", options->output_tokens, "length of an answer")->check(CLI::Range(2, 1 << 20))->capture_default_str();
-  command->add_option("--target", options->targets, "metric:quantile:limit, may be repeated: tpot:p90:50ms, ttft:p90:500ms, e2e:p95:8s")->delimiter(',');
-  command->add_option("--min-tokens-per-second", options->min_tokens_per_second, "over all replicas")->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--accelerator", options->accelerators,
+                   "candidates by name or instance; default: all that are known")
+      ->delimiter(',');
+  command->add_option("--input-tokens", options->input_tokens, "length of a prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--output-tokens", options->output_tokens, "length of an answer")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--target", options->targets,
+                   "metric:quantile:limit, may be repeated: tpot:p90:50ms, ttft:p90:500ms, e2e:p95:8s")
+      ->delimiter(',');
+  command->add_option("--min-tokens-per-second", options->min_tokens_per_second, "over all replicas")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--max-cost-per-hour", options->max_per_hour, "dollars, of the accelerators used");
   command->add_option("--max-cost-per-million", options->max_per_million, "dollars, per million output tokens");
-  command->add_option("--prefer", options->prefer, "what to rank by")->check(CLI::IsMember({"cost", "latency", "throughput"}))->capture_default_str();
+  command->add_option("--prefer", options->prefer, "what to rank by")
+      ->check(CLI::IsMember({"cost", "latency", "throughput"}))
+      ->capture_default_str();
   command->add_option("--tensor-parallel", options->tensor_parallel, "this degree only")->check(CLI::Range(1, 64));
   command->add_option("--price", options->prices, "NAME=DOLLARS for a node and hour, may be repeated")->delimiter(',');
-  command->add_option("--output", options->output, "form of the result")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+  command->add_option("--output", options->output, "form of the result")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
   command->footer(kFooter);
   command->callback([options, exit_code] { *exit_code = RunPlan(*options); });
   return command;

@@ -45,7 +45,8 @@ std::string Tag(std::string_view tag, std::string_view text) {
   return "<" + std::string(tag) + ">" + EscapeHtml(text) + "</" + std::string(tag.substr(0, tag.find(' '))) + ">";
 }
 
-// How far the charts reach: every point, the limit and the target, and the knees that are not far beyond what was measured.
+// How far the charts reach: every point, the limit and the target, and the knees that are not far beyond what was
+// measured.
 struct Extent {
   double concurrency = 1, ms = 1, tokens_per_second = 1;
 };
@@ -57,10 +58,12 @@ Extent ExtentOf(const Report& report) {
     extent.ms = std::max(extent.ms, ms);
     extent.tokens_per_second = std::max(extent.tokens_per_second, throughput);
   };
-  for (const ReportPoint& point : report.points) include(point.concurrency, point.mean_ms_per_token, point.tokens_per_second);
+  for (const ReportPoint& point : report.points)
+    include(point.concurrency, point.mean_ms_per_token, point.tokens_per_second);
   double reach = 1.6 * std::max(extent.concurrency, static_cast<double>(report.limit.value_or(1)));
   for (const ReportKnee& knee : report.knees) {
-    if (std::isfinite(knee.concurrency) && knee.concurrency <= reach) extent.concurrency = std::max(extent.concurrency, knee.concurrency);
+    if (std::isfinite(knee.concurrency) && knee.concurrency <= reach)
+      extent.concurrency = std::max(extent.concurrency, knee.concurrency);
   }
   if (report.limit) extent.concurrency = std::max(extent.concurrency, static_cast<double>(*report.limit));
   if (report.target && report.target->per_token) extent.ms = std::max(extent.ms, report.target->limit_ms);
@@ -89,8 +92,9 @@ void AddLaw(Plot& plot, const ReportLaw& law, double to, Projection x) {
 void AddPoints(Plot& plot, const Report& report, bool over_throughput) {
   for (const ReportPoint& point : report.points) {
     const double x = over_throughput ? point.tokens_per_second : point.concurrency;
-    const std::string tooltip = std::to_string(point.concurrency) + " at once: " + Number(point.mean_ms_per_token) + " ms/token, " +
-                                Number(point.tokens_per_second) + " tokens/s" + (point.phase.empty() ? "" : " (" + point.phase + ")");
+    const std::string tooltip = std::to_string(point.concurrency) + " at once: " + Number(point.mean_ms_per_token) +
+                                " ms/token, " + Number(point.tokens_per_second) + " tokens/s" +
+                                (point.phase.empty() ? "" : " (" + point.phase + ")");
     const bool verify = point.phase == "verify";
     plot.Dot({x, point.mean_ms_per_token}, verify ? 5.5 : 4.5, verify ? "verify" : "point", tooltip,
              over_throughput ? std::to_string(point.concurrency) : "");
@@ -105,7 +109,8 @@ void AddMarks(Plot& plot, const Report& report, double reach, Projection x) {
   const ReportLaw& law = *report.law;
   for (const ReportKnee& knee : report.knees) {
     if (!(knee.concurrency > 0) || knee.concurrency > reach) continue;
-    plot.Callout({x(law, knee.concurrency), MsPerToken(law, knee.concurrency)}, "knee", knee.definition + " " + Number(knee.concurrency));
+    plot.Callout({x(law, knee.concurrency), MsPerToken(law, knee.concurrency)}, "knee",
+                 knee.definition + " " + Number(knee.concurrency));
   }
   if (report.limit) {
     const double c = *report.limit;
@@ -117,9 +122,10 @@ std::string Charts(const Report& report) {
   if (report.points.empty()) return "";
   const Extent extent = ExtentOf(report);
   const double reach = 1.1 * extent.concurrency;
-  Plot over_throughput("throughput", {"throughput, tokens per second", extent.tokens_per_second}, {"latency, ms per token", extent.ms},
-                       Plot::Callouts::kLeftAbove);
-  Plot over_concurrency("concurrency", {"requests at once", reach}, {"latency, ms per token", extent.ms}, Plot::Callouts::kRightBelow);
+  Plot over_throughput("throughput", {"throughput, tokens per second", extent.tokens_per_second},
+                       {"latency, ms per token", extent.ms}, Plot::Callouts::kLeftAbove);
+  Plot over_concurrency("concurrency", {"requests at once", reach}, {"latency, ms per token", extent.ms},
+                        Plot::Callouts::kRightBelow);
   const Projection concurrency = [](const ReportLaw&, double c) { return c; };
   if (report.law) AddLaw(over_throughput, *report.law, 1.4 * reach, TokensPerSecond);
   if (report.law) AddLaw(over_concurrency, *report.law, 1.4 * reach, concurrency);
@@ -135,8 +141,8 @@ std::string Charts(const Report& report) {
   }
   return "<section class=\"pair\"><figure><h2>Latency over throughput</h2>" + over_throughput.Svg() + "<figcaption>" +
          "Each dot is a measured number of requests at once. Further right is more work done, further down is faster." +
-         "</figcaption></figure><figure><h2>Latency over concurrency</h2>" + over_concurrency.Svg() + "<figcaption>" + EscapeHtml(law_text) +
-         "</figcaption></figure></section>\n";
+         "</figcaption></figure><figure><h2>Latency over concurrency</h2>" + over_concurrency.Svg() + "<figcaption>" +
+         EscapeHtml(law_text) + "</figcaption></figure></section>\n";
 }
 
 struct Bar {
@@ -150,8 +156,8 @@ std::string Bars(std::string_view heading, const std::vector<Bar>& bars, double 
   for (const Bar& bar : bars) {
     char width[32];
     std::snprintf(width, sizeof width, "%.1f%%", 100 * std::clamp(bar.length, 0.004, 1.0));
-    out += "<div class=\"bar-name\">" + EscapeHtml(bar.name) + "</div><div class=\"track\"><div class=\"bar " + (bar.ours ? "ours" : "theirs") +
-           "\" style=\"width:" + width + "\"></div>";
+    out += "<div class=\"bar-name\">" + EscapeHtml(bar.name) + "</div><div class=\"track\"><div class=\"bar " +
+           (bar.ours ? "ours" : "theirs") + "\" style=\"width:" + width + "\"></div>";
     if (mark > 0 && mark <= 1) {
       char at[32];
       std::snprintf(at, sizeof at, "%.1f%%", 100 * mark);
@@ -160,7 +166,8 @@ std::string Bars(std::string_view heading, const std::vector<Bar>& bars, double 
     const double mark_beside = mark > bar.length - 0.01 && mark < bar.length + 0.15 ? mark : bar.length;
     char left[32];
     std::snprintf(left, sizeof left, "%.1f%%", 100 * std::clamp(mark_beside, 0.004, 1.0));
-    out += "<span class=\"bar-value\" style=\"left:" + std::string(left) + "\">" + EscapeHtml(bar.value) + "</span></div>";
+    out +=
+        "<span class=\"bar-value\" style=\"left:" + std::string(left) + "\">" + EscapeHtml(bar.value) + "</span></div>";
   }
   out += "</div>";
   if (!mark_text.empty()) out += "<figcaption>" + EscapeHtml(mark_text) + "</figcaption>";
@@ -184,10 +191,11 @@ std::string Arms(const Report& report) {
   const double mark = report.target && worst > 0 ? 0.8 * report.target->limit_ms / worst : 0;
   std::string counts;
   for (const ReportArm& arm : report.arms) {
-    counts += (counts.empty() ? "" : " · ") + arm.name + ": " + std::to_string(arm.completed) + " answered, " + std::to_string(arm.refused) +
-              " refused at once, " + std::to_string(arm.failed) + " failed";
+    counts += (counts.empty() ? "" : " · ") + arm.name + ": " + std::to_string(arm.completed) + " answered, " +
+              std::to_string(arm.refused) + " refused at once, " + std::to_string(arm.failed) + " failed";
   }
-  return "<section><h2>Under overload</h2><p class=\"lead\">" + EscapeHtml(report.arms_title) + "</p><div class=\"pair bare\">" +
+  return "<section><h2>Under overload</h2><p class=\"lead\">" + EscapeHtml(report.arms_title) +
+         "</p><div class=\"pair bare\">" +
          Bars("90th percentile, ms per token (shorter is better)", latency, mark,
               report.target ? "The line is the target: " + report.target->text : "") +
          Bars("Goodput, tokens/s within the target (longer is better)", goodput, 0, counts) + "</div></section>\n";
@@ -196,13 +204,16 @@ std::string Arms(const Report& report) {
 std::string Knees(const Report& report) {
   if (report.knees.empty()) return "";
   std::string out =
-      "<section><h2>The knee, by every definition</h2><div class=\"scroll\"><table><thead><tr><th>Definition</th><th>Requests at once</th>"
+      "<section><h2>The knee, by every definition</h2><div "
+      "class=\"scroll\"><table><thead><tr><th>Definition</th><th>Requests at once</th>"
       "<th>ms per token</th><th>tokens/s</th><th class=\"wide\">What it means</th></tr></thead><tbody>";
   for (const ReportKnee& knee : report.knees) {
     const bool placed = report.law && std::isfinite(knee.concurrency);
-    out += std::string("<tr") + (knee.chosen ? " class=\"chosen\"" : "") + ">" + Tag("th", knee.definition) + Tag("td", Number(knee.concurrency)) +
+    out += std::string("<tr") + (knee.chosen ? " class=\"chosen\"" : "") + ">" + Tag("th", knee.definition) +
+           Tag("td", Number(knee.concurrency)) +
            Tag("td", placed ? Number(MsPerToken(*report.law, knee.concurrency)) : "–") +
-           Tag("td", placed ? Number(TokensPerSecond(*report.law, knee.concurrency)) : "–") + Tag("td class=\"wide\"", knee.meaning) + "</tr>";
+           Tag("td", placed ? Number(TokensPerSecond(*report.law, knee.concurrency)) : "–") +
+           Tag("td class=\"wide\"", knee.meaning) + "</tr>";
   }
   return out + "</tbody></table></div></section>\n";
 }
@@ -210,14 +221,18 @@ std::string Knees(const Report& report) {
 std::string Points(const Report& report) {
   if (report.points.empty()) return "";
   std::string out =
-      "<section><h2>What was measured</h2><div class=\"scroll\"><table><thead><tr><th>Requests at once</th><th>tokens/s</th><th>± 95 %</th>"
-      "<th>mean ms/token</th><th>p90 ms per output token</th><th>p90 first token, ms</th><th>p90 end to end, ms</th><th>refused</th>"
+      "<section><h2>What was measured</h2><div class=\"scroll\"><table><thead><tr><th>Requests at "
+      "once</th><th>tokens/s</th><th>± 95 %</th>"
+      "<th>mean ms/token</th><th>p90 ms per output token</th><th>p90 first token, ms</th><th>p90 end to end, "
+      "ms</th><th>refused</th>"
       "<th>Little</th><th>phase</th></tr></thead><tbody>";
   for (const ReportPoint& point : report.points) {
     out += "<tr>" + Tag("th", std::to_string(point.concurrency)) + Tag("td", Number(point.tokens_per_second)) +
-           Tag("td", point.tokens_per_second_ci95 > 0 ? Number(point.tokens_per_second_ci95) : "–") + Tag("td", Number(point.mean_ms_per_token)) +
-           Tag("td", Optional(point.p90_tpot_ms)) + Tag("td", Optional(point.p90_ttft_ms)) + Tag("td", Optional(point.p90_e2e_ms)) +
-           Tag("td", std::to_string(point.refused)) + Tag("td", Optional(point.little_ratio)) + Tag("td", point.phase) + "</tr>";
+           Tag("td", point.tokens_per_second_ci95 > 0 ? Number(point.tokens_per_second_ci95) : "–") +
+           Tag("td", Number(point.mean_ms_per_token)) + Tag("td", Optional(point.p90_tpot_ms)) +
+           Tag("td", Optional(point.p90_ttft_ms)) + Tag("td", Optional(point.p90_e2e_ms)) +
+           Tag("td", std::to_string(point.refused)) + Tag("td", Optional(point.little_ratio)) + Tag("td", point.phase) +
+           "</tr>";
   }
   return out + "</tbody></table></div></section>\n";
 }
@@ -263,11 +278,14 @@ std::string EscapeHtml(std::string_view text) {
 }
 
 std::string RenderHtml(const Report& report) {
-  std::string out = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, "
-                    "initial-scale=1\">\n<title>" + EscapeHtml(report.title) + " – Patella</title>\n<style>" + std::string(kStyle) +
-                    "</style>\n</head>\n<body>\n<header><span class=\"brand\">Patella</span>" + Tag("h1", report.title) +
-                    "<p class=\"lead\">" + EscapeHtml(report.subtitle) + "</p></header>\n<main>\n<section class=\"verdict " +
-                    ToneClass(report.tone) + "\"><p>" + EscapeHtml(report.verdict) + "</p>";
+  std::string out =
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "content=\"width=device-width, "
+      "initial-scale=1\">\n<title>" +
+      EscapeHtml(report.title) + " – Patella</title>\n<style>" + std::string(kStyle) +
+      "</style>\n</head>\n<body>\n<header><span class=\"brand\">Patella</span>" + Tag("h1", report.title) +
+      "<p class=\"lead\">" + EscapeHtml(report.subtitle) + "</p></header>\n<main>\n<section class=\"verdict " +
+      ToneClass(report.tone) + "\"><p>" + EscapeHtml(report.verdict) + "</p>";
   if (!report.figures.empty()) {
     out += "<div class=\"figures\">";
     for (const auto& [name, value] : report.figures) out += "<div>" + Tag("b", value) + Tag("span", name) + "</div>";

@@ -22,12 +22,13 @@ std::string Px(double value) {
 }
 
 std::string Text(double x, double y, std::string_view style, std::string_view text, std::string_view anchor = "start") {
-  return "<text x=\"" + Px(x) + "\" y=\"" + Px(y) + "\" class=\"" + std::string(style) + "\" text-anchor=\"" + std::string(anchor) + "\">" +
-         EscapeHtml(text) + "</text>\n";
+  return "<text x=\"" + Px(x) + "\" y=\"" + Px(y) + "\" class=\"" + std::string(style) + "\" text-anchor=\"" +
+         std::string(anchor) + "\">" + EscapeHtml(text) + "</text>\n";
 }
 
 std::string Segment(double x1, double y1, double x2, double y2, std::string_view style) {
-  return "<line x1=\"" + Px(x1) + "\" y1=\"" + Px(y1) + "\" x2=\"" + Px(x2) + "\" y2=\"" + Px(y2) + "\" class=\"" + std::string(style) + "\"/>\n";
+  return "<line x1=\"" + Px(x1) + "\" y1=\"" + Px(y1) + "\" x2=\"" + Px(x2) + "\" y2=\"" + Px(y2) + "\" class=\"" +
+         std::string(style) + "\"/>\n";
 }
 
 size_t Characters(std::string_view utf8) {
@@ -71,19 +72,21 @@ std::string Plot::Path(const std::vector<PlotPoint>& points, char first) const {
 }
 
 void Plot::Line(const std::vector<PlotPoint>& points, std::string_view style) {
-  body_ += "<path clip-path=\"url(#clip-" + name_ + ")\" d=\"" + Path(points, 'M') + "\" class=\"" + std::string(style) + "\"/>\n";
+  body_ += "<path clip-path=\"url(#clip-" + name_ + ")\" d=\"" + Path(points, 'M') + "\" class=\"" +
+           std::string(style) + "\"/>\n";
 }
 
 void Plot::Band(const std::vector<PlotPoint>& upper, const std::vector<PlotPoint>& lower, std::string_view style) {
   const std::vector<PlotPoint> back(lower.rbegin(), lower.rend());
-  body_ += "<path clip-path=\"url(#clip-" + name_ + ")\" d=\"" + Path(upper, 'M') + Path(back, 'L') + "Z\" class=\"" + std::string(style) + "\"/>\n";
+  body_ += "<path clip-path=\"url(#clip-" + name_ + ")\" d=\"" + Path(upper, 'M') + Path(back, 'L') + "Z\" class=\"" +
+           std::string(style) + "\"/>\n";
 }
 
 void Plot::Dot(PlotPoint at, double radius, std::string_view style, std::string_view tooltip, std::string_view text) {
   if (at.y > y_.max || at.x > x_.max) return;
   const double x = PixelX(at.x), y = PixelY(at.y);
-  body_ += "<circle cx=\"" + Px(x) + "\" cy=\"" + Px(y) + "\" r=\"" + Px(radius) + "\" class=\"" + std::string(style) + "\"><title>" +
-           EscapeHtml(tooltip) + "</title></circle>\n";
+  body_ += "<circle cx=\"" + Px(x) + "\" cy=\"" + Px(y) + "\" r=\"" + Px(radius) + "\" class=\"" + std::string(style) +
+           "\"><title>" + EscapeHtml(tooltip) + "</title></circle>\n";
   if (!text.empty()) body_ += Text(x + radius + 4, y + 14, "small", text);
 }
 
@@ -101,7 +104,8 @@ void Plot::HorizontalLine(double y, std::string_view style, std::string_view lab
 void Plot::VerticalLine(double x, std::string_view style, std::string_view label) {
   if (x > x_.max) return;
   const std::string text_style = std::string(style) + "-text small";
-  body_ += Segment(PixelX(x), kBottom, PixelX(x), kTop - 4, style) + Text(PixelX(x), kTop - 9, text_style, label, "middle");
+  body_ +=
+      Segment(PixelX(x), kBottom, PixelX(x), kTop - 4, style) + Text(PixelX(x), kTop - 9, text_style, label, "middle");
 }
 
 void Plot::Callout(PlotPoint at, std::string_view style, std::string label) {
@@ -120,8 +124,8 @@ std::string Plot::Axes() const {
     out += Text(PixelX(tick), kBottom + 19, "small", Number(tick), "middle");
   }
   out += Text((kLeft + kRight) / 2, kBottom + 42, "title", x_.title, "middle");
-  out += "<text transform=\"translate(14 " + Px((kTop + kBottom) / 2) + ") rotate(-90)\" class=\"title\" text-anchor=\"middle\">" +
-         EscapeHtml(y_.title) + "</text>\n";
+  out += "<text transform=\"translate(14 " + Px((kTop + kBottom) / 2) +
+         ") rotate(-90)\" class=\"title\" text-anchor=\"middle\">" + EscapeHtml(y_.title) + "</text>\n";
   return out;
 }
 
@@ -133,8 +137,8 @@ std::string Leader(double from_x, double from_y, double to_x, double to_y) {
 
 std::string Diamond(double x, double y, std::string_view style) {
   const std::string at = Px(x) + " " + Px(y);
-  return "<rect x=\"" + Px(x - 4.5) + "\" y=\"" + Px(y - 4.5) + "\" width=\"9\" height=\"9\" transform=\"rotate(45 " + at + ")\" class=\"" +
-         std::string(style) + "\"/>\n";
+  return "<rect x=\"" + Px(x - 4.5) + "\" y=\"" + Px(y - 4.5) + "\" width=\"9\" height=\"9\" transform=\"rotate(45 " +
+         at + ")\" class=\"" + std::string(style) + "\"/>\n";
 }
 
 }  // namespace
@@ -155,12 +159,14 @@ std::string Plot::CalloutsLeftAbove() const {
   return leaders + labels;
 }
 
-// The highest marker's label comes first; each next one stands at least a line lower. When they would leave the plot, all move up.
+// The highest marker's label comes first; each next one stands at least a line lower. When they would leave the plot,
+// all move up.
 std::string Plot::CalloutsRightBelow() const {
   std::vector<Label> sorted = callouts_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Label& a, const Label& b) { return a.y < b.y; });
   std::vector<double> lines;
-  for (const Label& label : sorted) lines.push_back(std::max(label.y + 26, lines.empty() ? 0 : lines.back() + kLabelHeight));
+  for (const Label& label : sorted)
+    lines.push_back(std::max(label.y + 26, lines.empty() ? 0 : lines.back() + kLabelHeight));
   double limit = kBottom - 8;
   for (size_t i = lines.size(); i-- > 0; limit -= kLabelHeight) lines[i] = std::min(lines[i], limit);
   std::string leaders, labels;
@@ -175,11 +181,12 @@ std::string Plot::CalloutsRightBelow() const {
 }
 
 std::string Plot::Svg() const {
-  std::string out = "<svg viewBox=\"0 0 " + Px(kWidth) + " " + Px(kHeight) + "\" role=\"img\" aria-label=\"" + EscapeHtml(y_.title) + " over " +
-                    EscapeHtml(x_.title) + "\">\n";
-  out += "<clipPath id=\"clip-" + name_ + "\"><rect x=\"" + Px(kLeft) + "\" y=\"" + Px(kTop) + "\" width=\"" + Px(kRight - kLeft) + "\" height=\"" +
-         Px(kBottom - kTop) + "\"/></clipPath>\n";
-  return out + Axes() + body_ + (side_ == Callouts::kLeftAbove ? CalloutsLeftAbove() : CalloutsRightBelow()) + "</svg>\n";
+  std::string out = "<svg viewBox=\"0 0 " + Px(kWidth) + " " + Px(kHeight) + "\" role=\"img\" aria-label=\"" +
+                    EscapeHtml(y_.title) + " over " + EscapeHtml(x_.title) + "\">\n";
+  out += "<clipPath id=\"clip-" + name_ + "\"><rect x=\"" + Px(kLeft) + "\" y=\"" + Px(kTop) + "\" width=\"" +
+         Px(kRight - kLeft) + "\" height=\"" + Px(kBottom - kTop) + "\"/></clipPath>\n";
+  return out + Axes() + body_ + (side_ == Callouts::kLeftAbove ? CalloutsLeftAbove() : CalloutsRightBelow()) +
+         "</svg>\n";
 }
 
 }  // namespace patella::cli

@@ -1,7 +1,8 @@
 // A report as plain values, and its three forms: a self-contained HTML page, a plot for the terminal, and text tables.
 //
-// Whoever measures (`bench`, `tune`, `demo`) fills a Report; what is empty is left out of the page. Rendering is pure: the same values give the
-// same bytes. The page loads nothing from anywhere: styles and charts (SVG) are in it. Units are in the names.
+// Whoever measures (`bench`, `tune`, `demo`) fills a Report; what is empty is left out of the page. Rendering is pure:
+// the same values give the same bytes. The page loads nothing from anywhere: styles and charts (SVG) are in it. Units
+// are in the names.
 #pragma once
 
 #include <optional>
@@ -21,9 +22,9 @@ struct ReportPoint {
   double mean_ms_per_token = 0;       // end to end
   std::optional<double> p90_tpot_ms, p90_ttft_ms, p90_e2e_ms;
   int requests = 0;
-  int refused = 0;                     // 429
+  int refused = 0;  // 429
   std::optional<double> little_ratio;
-  std::string phase;                   // "ramp", "verify", "bench"
+  std::string phase;  // "ramp", "verify", "bench"
 };
 
 struct ReportLaw {
@@ -36,7 +37,7 @@ struct ReportLaw {
 struct ReportKnee {
   std::string definition;  // "Half-latency"
   double concurrency = 0;
-  std::string meaning;     // one sentence
+  std::string meaning;  // one sentence
   bool chosen = false;
 };
 
@@ -68,7 +69,7 @@ struct Report {
   std::optional<int> limit;
   std::string bound_by;  // why the limit is what it is
   std::vector<ReportArm> arms;
-  std::string arms_title;  // "33 clients against a limit of 11"
+  std::string arms_title;                                // "33 clients against a limit of 11"
   std::vector<std::pair<std::string, std::string>> how;  // how it was measured
   std::vector<std::string> next_commands;
   std::string note;  // caveats, e.g. a noisy machine
@@ -79,7 +80,8 @@ std::string RenderHtml(const Report& report);
 // Latency over throughput in braille characters; "" with fewer than two points. `colour`: with ANSI escapes.
 std::string RenderTerminalPlot(const Report& report, int columns, bool colour);
 
-// Aligned columns: the first row is the heading, the first column is flush left, the others right. Cells may hold UTF-8.
+// Aligned columns: the first row is the heading, the first column is flush left, the others right. Cells may hold
+// UTF-8.
 std::string RenderTable(const std::vector<std::vector<std::string>>& rows);
 
 // "1234", "87.3", "8.42", "0.061": three digits that matter; "–" for NaN and infinity.

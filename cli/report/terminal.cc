@@ -9,7 +9,7 @@
 namespace patella::cli {
 namespace {
 
-constexpr int kRows = 14;      // of characters; each has 2 × 4 dots
+constexpr int kRows = 14;  // of characters; each has 2 × 4 dots
 constexpr int kLawSteps = 400;
 
 enum Ink : unsigned char { kNone, kLaw, kTarget, kLimit, kMeasured };  // the later wins a character's colour
@@ -135,7 +135,8 @@ std::string RenderTerminalPlot(const Report& report, int columns, bool colour) {
     double most = 1;
     for (const ReportPoint& point : report.points) most = std::max(most, static_cast<double>(point.concurrency));
     for (int i = 0; i <= kLawSteps; ++i) {
-      const double c = 1 + (most - 1) * i / kLawSteps;  // only where it was measured: beyond, it is a wall at the top throughput
+      const double c =
+          1 + (most - 1) * i / kLawSteps;  // only where it was measured: beyond, it is a wall at the top throughput
       const double ms = LawMs(*report.law, c);
       canvas.Dot(1e3 * c / ms, ms, kLaw);
     }

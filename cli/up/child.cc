@@ -60,7 +60,8 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }
 
 absl::Status LogError(const std::string& path) {
-  return absl::InvalidArgumentError(StrCat(path, ": cannot be written (", std::strerror(errno), "): set PATELLA_CACHE to a folder that can"));
+  return absl::InvalidArgumentError(
+      StrCat(path, ": cannot be written (", std::strerror(errno), "): set PATELLA_CACHE to a folder that can"));
 }
 
 }  // namespace
@@ -126,7 +127,8 @@ void Child::Stop(Duration grace) {
   if (!ExitCode()) {
     Signal(SIGKILL);
     int status = 0;
-    if (waitpid(pid_, &status, 0) == pid_) exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (waitpid(pid_, &status, 0) == pid_)
+      exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
   kill(-pid_, SIGKILL);  // what the program itself started
 }
@@ -149,7 +151,8 @@ std::string Child::LastLines(int lines) const {
   std::vector<std::string_view> all = Split(log, '\n');
   std::erase_if(all, [](std::string_view line) { return Strip(line).empty(); });
   std::string out;
-  for (size_t i = all.size() > static_cast<size_t>(lines) ? all.size() - static_cast<size_t>(lines) : 0; i < all.size(); ++i) {
+  for (size_t i = all.size() > static_cast<size_t>(lines) ? all.size() - static_cast<size_t>(lines) : 0; i < all.size();
+       ++i) {
     StrAppend(&out, out.empty() ? "" : "\n", "  ", all[i].substr(0, 500));
   }
   return out;

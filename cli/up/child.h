@@ -16,10 +16,10 @@
 namespace patella::cli {
 
 struct ChildOptions {
-  std::string program;                    // path
-  std::vector<std::string> args;          // without the program's own name
-  std::vector<std::string> environment;   // "NAME=value", on top of ours
-  std::string log_path;                   // truncated; its folder exists
+  std::string program;                   // path
+  std::vector<std::string> args;         // without the program's own name
+  std::vector<std::string> environment;  // "NAME=value", on top of ours
+  std::string log_path;                  // truncated; its folder exists
 };
 
 class Child {
@@ -38,7 +38,7 @@ class Child {
   void Stop(Duration grace);
   void Terminate();  // SIGTERM alone
 
-  std::string Log() const;                    // all of the log file, at most its last MiB
+  std::string Log() const;  // all of the log file, at most its last MiB
   std::string LastLines(int lines) const;
 
  private:

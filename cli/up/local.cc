@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kLastLines = 6;
-constexpr int kDrainSeconds = 5;      // Ctrl-C at a terminal does not wait two minutes
+constexpr int kDrainSeconds = 5;  // Ctrl-C at a terminal does not wait two minutes
 constexpr double kEngineStartSeconds = 600;
 constexpr size_t kMaxSocketPath = 100;  // sun_path holds 108
 
@@ -62,8 +62,9 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Prepare(LocalO
   reconcile::Inputs& inputs = local->inputs_;
   PATELLA_ASSIGN_OR_RETURN(inputs.deployment, api::ParseOneDeployment(given.file));
   if (inputs.deployment.spec.engine.type != api::EngineType::kPatella) {
-    return absl::InvalidArgumentError(StrCat("spec.engine.type: `patella up` starts Patella's own engine only; for a running ",
-                                             api::NameOf(inputs.deployment.spec.engine.type), " server use `patella tune URL`"));
+    return absl::InvalidArgumentError(
+        StrCat("spec.engine.type: `patella up` starts Patella's own engine only; for a running ",
+               api::NameOf(inputs.deployment.spec.engine.type), " server use `patella tune URL`"));
   }
   inputs.deployment.spec.replicas = 1;
   inputs.deployment.spec.drain_max_seconds = std::min(inputs.deployment.spec.drain_max_seconds, kDrainSeconds);
@@ -76,7 +77,8 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Prepare(LocalO
   local->programs_ = given.programs.empty() ? OwnFolder() : given.programs;
   for (const char* program : {"patella-engine", "patella-sidecar"}) {
     const std::string path = StrCat(local->programs_, "/", program);
-    if (access(path.c_str(), X_OK) != 0) return absl::NotFoundError(StrCat(path, ": not there: build it with `make programs`"));
+    if (access(path.c_str(), X_OK) != 0)
+      return absl::NotFoundError(StrCat(path, ": not there: build it with `make programs`"));
   }
   if (reconcile::Reconcile(inputs, SteadyClock().Now()).deployments.empty()) {
     return absl::InvalidArgumentError("spec.paused is true: there is nothing to serve until it is false");
@@ -90,11 +92,14 @@ absl::Status LocalDeployment::MakeFolders() {
   log_folder_ = StrCat(CacheFolder(), "/logs/", inputs_.deployment.metadata.name);
   std::error_code error;
   fs::create_directories(log_folder_, error);
-  if (error) return absl::InvalidArgumentError(StrCat(log_folder_, ": cannot be made (", error.message(), "): set PATELLA_CACHE to a folder that can be written"));
+  if (error)
+    return absl::InvalidArgumentError(StrCat(log_folder_, ": cannot be made (", error.message(),
+                                             "): set PATELLA_CACHE to a folder that can be written"));
   const char* tmp = std::getenv("TMPDIR");
   std::string pattern = StrCat(tmp != nullptr && *tmp != '\0' ? tmp : "/tmp", "/patella-XXXXXX");
   if (pattern.size() + 16 > kMaxSocketPath) pattern = "/tmp/patella-XXXXXX";
-  if (mkdtemp(pattern.data()) == nullptr) return absl::InvalidArgumentError(StrCat(pattern, ": cannot be made: set TMPDIR to a folder that can be written"));
+  if (mkdtemp(pattern.data()) == nullptr)
+    return absl::InvalidArgumentError(StrCat(pattern, ": cannot be made: set TMPDIR to a folder that can be written"));
   run_folder_ = pattern;
   inputs_.placement.control_socket = StrCat(run_folder_, "/engine.sock");
   inputs_.placement.state_dir = run_folder_;
@@ -102,10 +107,13 @@ absl::Status LocalDeployment::MakeFolders() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Child>> LocalDeployment::StartContainer(const reconcile::Plan& plan, const std::string& name) {
+absl::StatusOr<std::unique_ptr<Child>> LocalDeployment::StartContainer(const reconcile::Plan& plan,
+                                                                       const std::string& name) {
   for (const reconcile::Container& container : plan.deployments.at(0).pod.containers) {
     if (container.name != name) continue;
-    ChildOptions options{.program = StrCat(programs_, "/patella-", name), .args = container.args, .log_path = StrCat(log_folder_, "/", name, ".log")};
+    ChildOptions options{.program = StrCat(programs_, "/patella-", name),
+                         .args = container.args,
+                         .log_path = StrCat(log_folder_, "/", name, ".log")};
     for (const reconcile::Env& env : container.env) options.environment.push_back(StrCat(env.name, "=", env.value));
     return Child::Start(options);
   }
@@ -131,7 +139,8 @@ absl::Status LocalDeployment::WaitForEngine() {
     if (ended) return Ended("engine", *engine_, "while it started");
     if (inputs_.placement.engine_port != 0) return absl::OkStatus();
     if (SteadyClock().Now() > end) {
-      return absl::DeadlineExceededError(StrCat("the engine has not begun to listen after ", kEngineStartSeconds, " s; its log: ", engine_->log_path()));
+      return absl::DeadlineExceededError(StrCat("the engine has not begun to listen after ", kEngineStartSeconds,
+                                                " s; its log: ", engine_->log_path()));
     }
     if (!Pause()) return InterruptedError();
   }
@@ -151,12 +160,14 @@ absl::StatusOr<SidecarView> LocalDeployment::WaitUntilReady() {
     if (engine_->ExitCode()) return Ended("engine", *engine_, "during the calibration");
     if (!Pause()) return InterruptedError();
   }
-  return absl::DeadlineExceededError(StrCat("no limit found after ", Number(budget_s), " s", last_error.empty() ? "" : ": ", last_error,
+  return absl::DeadlineExceededError(StrCat("no limit found after ", Number(budget_s), " s",
+                                            last_error.empty() ? "" : ": ", last_error,
                                             "; the sidecar's log: ", sidecar_->log_path()));
 }
 
 absl::StatusOr<SidecarView> LocalDeployment::View() const {
-  const absl::StatusOr<http::Response> answer = http::Fetch(StrCat(UrlOf(admin()), "/status.json"), {}, std::chrono::seconds(1));
+  const absl::StatusOr<http::Response> answer =
+      http::Fetch(StrCat(UrlOf(admin()), "/status.json"), {}, std::chrono::seconds(1));
   if (!answer.ok()) return answer.status();
   if (answer->status != 200) return absl::UnavailableError(StrCat("/status.json answered ", answer->status));
   return ParseView(answer->body);
@@ -170,16 +181,20 @@ absl::Status LocalDeployment::CheckAlive() {
 
 absl::Status LocalDeployment::Ended(const std::string& name, Child& child, const std::string& during) {
   const int code = *child.ExitCode();
-  const std::string how = code > 128 ? StrCat("was killed by signal ", code - 128) : StrCat("ended with exit code ", code);
-  const std::string message = StrCat("the ", name, " ", how, " ", during, "; its last words:\n", child.LastLines(kLastLines), "\nlog: ", child.log_path());
-  return code == kUsage ? absl::InvalidArgumentError(message) : absl::UnavailableError(message);  // 2: wrong settings or model, in all programs
+  const std::string how =
+      code > 128 ? StrCat("was killed by signal ", code - 128) : StrCat("ended with exit code ", code);
+  const std::string message = StrCat("the ", name, " ", how, " ", during, "; its last words:\n",
+                                     child.LastLines(kLastLines), "\nlog: ", child.log_path());
+  return code == kUsage ? absl::InvalidArgumentError(message)
+                        : absl::UnavailableError(message);  // 2: wrong settings or model, in all programs
 }
 
 absl::Status LocalDeployment::SidecarEnded(const std::string& last_error) {
   // An engine that died takes the sidecar with it: name the cause.
   if (engine_->WaitFor(std::chrono::milliseconds(500))) return Ended("engine", *engine_, "during the calibration");
   const std::string why = last_error.empty() ? sidecar_->LastLines(kLastLines) : last_error;
-  const std::string message = StrCat(last_error.empty() ? "the calibration failed:\n" : "", why, "\nlog: ", sidecar_->log_path());
+  const std::string message =
+      StrCat(last_error.empty() ? "the calibration failed:\n" : "", why, "\nlog: ", sidecar_->log_path());
   switch (*sidecar_->ExitCode()) {  // sidecar/tuner/view.h
     case 3:
       return absl::OutOfRangeError(message);

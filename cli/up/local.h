@@ -14,27 +14,29 @@
 namespace patella::cli {
 
 struct LocalOptions {
-  std::string file;                         // the InferenceDeployment
+  std::string file;  // the InferenceDeployment
   std::string listen = "127.0.0.1:8080";
   std::string admin = "127.0.0.1:8081";
-  std::string programs;                     // folder of patella-engine and patella-sidecar; "": beside this executable
-  std::function<bool()> interrupted;        // asked often; then whatever is going on ends with Cancelled
+  std::string programs;               // folder of patella-engine and patella-sidecar; "": beside this executable
+  std::function<bool()> interrupted;  // asked often; then whatever is going on ends with Cancelled
   std::function<void(double fraction, const std::string& what)> on_progress;
 };
 
-// Starts nothing until Start; stops everything in the destructor. Not thread-safe. Errors are what a user should read: one message that names
-// the thing and the remedy. Their codes: InvalidArgument and NotFound (file, flag, model), Unavailable (a process ended), OutOfRange (target
-// impossible), Aborted (too noisy), DeadlineExceeded, Cancelled (interrupted).
+// Starts nothing until Start; stops everything in the destructor. Not thread-safe. Errors are what a user should read:
+// one message that names the thing and the remedy. Their codes: InvalidArgument and NotFound (file, flag, model),
+// Unavailable (a process ended), OutOfRange (target impossible), Aborted (too noisy), DeadlineExceeded, Cancelled
+// (interrupted).
 class LocalDeployment {
  public:
-  static absl::StatusOr<std::unique_ptr<LocalDeployment>> Prepare(LocalOptions options);  // reads, checks, resolves; no process yet
+  static absl::StatusOr<std::unique_ptr<LocalDeployment>> Prepare(
+      LocalOptions options);  // reads, checks, resolves; no process yet
   ~LocalDeployment();
 
   absl::Status Start();                          // engine, then sidecar
   absl::StatusOr<SidecarView> WaitUntilReady();  // through warm-up, ramp and verification
   absl::Status CheckAlive();                     // Unavailable if a process has ended
   absl::StatusOr<SidecarView> View() const;
-  void Stop(Duration grace);                     // sidecar first, so that clients are told; then the engine; then the folder
+  void Stop(Duration grace);  // sidecar first, so that clients are told; then the engine; then the folder
 
   const api::InferenceDeployment& deployment() const { return inputs_.deployment; }
   const std::string& listen() const { return inputs_.placement.listen; }

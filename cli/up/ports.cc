@@ -20,7 +20,8 @@ absl::StatusOr<std::string> CheckAddress(const std::string& flag, const std::str
   const std::string host = address.substr(0, colon);
   if (colon == std::string::npos || !ParseInt(address.substr(colon + 1), &port) || port < 0 || port > 65535 ||
       inet_pton(AF_INET, host.c_str(), &in.sin_addr) != 1) {
-    return absl::InvalidArgumentError(StrCat(flag, " ", address, ": expected ADDRESS:PORT, for example 127.0.0.1:8080"));
+    return absl::InvalidArgumentError(
+        StrCat(flag, " ", address, ": expected ADDRESS:PORT, for example 127.0.0.1:8080"));
   }
   in.sin_port = htons(static_cast<uint16_t>(port));
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -33,8 +34,9 @@ absl::StatusOr<std::string> CheckAddress(const std::string& flag, const std::str
   close(fd);
   if (bound) return StrCat(host, ":", ntohs(in.sin_port));
   if (error == EADDRINUSE) {
-    return absl::InvalidArgumentError(StrCat(flag, " ", address, ": something else listens there already: stop it, or choose another port with ", flag,
-                                             " ", host, ":", port == 65535 ? port - 1 : port + 10));
+    return absl::InvalidArgumentError(
+        StrCat(flag, " ", address, ": something else listens there already: stop it, or choose another port with ",
+               flag, " ", host, ":", port == 65535 ? port - 1 : port + 10));
   }
   return absl::InvalidArgumentError(StrCat(flag, " ", address, ": cannot be listened on: ", std::strerror(error)));
 }

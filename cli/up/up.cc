@@ -1,7 +1,8 @@
+#include <unistd.h>
+
 #include <iostream>
 #include <memory>
 #include <thread>
-#include <unistd.h>
 
 #include "cli/bench/options.h"
 #include "cli/bench/output.h"
@@ -21,9 +22,10 @@ constexpr auto kGrace = std::chrono::seconds(8);  // for each process, after SIG
 std::string UrlsText(const LocalDeployment& local) {
   const std::string client = UrlOf(local.listen()), admin = UrlOf(local.admin());
   const std::string& model = local.deployment().spec.model.name;
-  return StrCat("clients      ", client, "  (TGI's routes, OpenAI's /v1, SageMaker's)\n", "status page  ", admin, "/\n", "metrics      ", admin,
-                "/metrics   health ", admin, "/healthz   ready ", admin, "/readyz\n", "logs         ", local.log_folder(), "\n\n",
-                "  curl ", client, "/v1/chat/completions -H 'Content-Type: application/json' \\\n    -d '{\"model\": \"", model,
+  return StrCat("clients      ", client, "  (TGI's routes, OpenAI's /v1, SageMaker's)\n", "status page  ", admin, "/\n",
+                "metrics      ", admin, "/metrics   health ", admin, "/healthz   ready ", admin, "/readyz\n",
+                "logs         ", local.log_folder(), "\n\n", "  curl ", client,
+                "/v1/chat/completions -H 'Content-Type: application/json' \\\n    -d '{\"model\": \"", model,
                 "\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a knee?\"}], \"max_tokens\": 64}'\n\n",
                 "Ctrl-C stops it.\n");
 }
@@ -49,7 +51,8 @@ absl::Status RunUp(LocalOptions options) {
     progress.reset();
     status = view.status();
     if (status.ok()) {
-      std::cout << ToText(ReportOf(*view, (*local)->deployment()), isatty(STDOUT_FILENO) != 0) << "\n" << UrlsText(**local) << std::flush;
+      std::cout << ToText(ReportOf(*view, (*local)->deployment()), isatty(STDOUT_FILENO) != 0) << "\n"
+                << UrlsText(**local) << std::flush;
       status = Serve(**local);
       if (status.ok()) std::cerr << "stopping\n";
     }
@@ -63,18 +66,24 @@ absl::Status RunUp(LocalOptions options) {
 
 CLI::App* AddUp(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<LocalOptions>();
-  CLI::App* up = app.add_subcommand("up", "Serve a model on this machine behind a tuned limit, from the YAML that a cluster takes");
+  CLI::App* up = app.add_subcommand(
+      "up", "Serve a model on this machine behind a tuned limit, from the YAML that a cluster takes");
   up->footer(
-      "Starts patella-engine and patella-sidecar as processes of this one, finds the limit that holds the targets, prints what it measured, then\n"
+      "Starts patella-engine and patella-sidecar as processes of this one, finds the limit that holds the targets, "
+      "prints what it measured, then\n"
       "serves until Ctrl-C.\n\n"
-      "spec.model.uri: file:///models/x.gguf is that file, file://./x.gguf lies beside the YAML, file://x.gguf in ${PATELLA_CACHE}/models\n"
-      "(~/.cache/patella/models; tools/fetch_model.sh puts the sample's there). pvc://, image:// and hf:// need a cluster.\n\n"
+      "spec.model.uri: file:///models/x.gguf is that file, file://./x.gguf lies beside the YAML, file://x.gguf in "
+      "${PATELLA_CACHE}/models\n"
+      "(~/.cache/patella/models; tools/fetch_model.sh puts the sample's there). pvc://, image:// and hf:// need a "
+      "cluster.\n\n"
       "  patella up -f deploy/samples/smollm2.yaml\n"
       "  patella up -f deploy/samples/smollm2.yaml --listen 0.0.0.0:8000 --admin 127.0.0.1:9000");
   up->add_option("-f,--file", options->file, "an InferenceDeployment, YAML or JSON")->required();
-  up->add_option("--listen", options->listen, "address for clients; port 0: chosen by the kernel")->capture_default_str();
+  up->add_option("--listen", options->listen, "address for clients; port 0: chosen by the kernel")
+      ->capture_default_str();
   up->add_option("--admin", options->admin, "address for metrics, health and the status page")->capture_default_str();
-  up->add_option("--programs", options->programs, "folder of patella-engine and patella-sidecar; default: beside this program");
+  up->add_option("--programs", options->programs,
+                 "folder of patella-engine and patella-sidecar; default: beside this program");
   up->callback([options, exit_code] {
     const absl::Status status = RunUp(*options);
     *exit_code = status.ok() ? kOk : Fail(status);

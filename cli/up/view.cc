@@ -41,7 +41,8 @@ std::vector<json> Objects(const json& object, const char* name) {
 void ParseCurve(const json& root, SidecarView* view) {
   const json curve = Part(root, "curve", false);
   for (const json& p : Objects(curve, "points")) {
-    view->points.push_back({Get(p, "concurrency", 0), Get(p, "mean_ms_per_token", 0.0), Get(p, "tokens_per_second", 0.0), Get(p, "samples", 0)});
+    view->points.push_back({Get(p, "concurrency", 0), Get(p, "mean_ms_per_token", 0.0),
+                            Get(p, "tokens_per_second", 0.0), Get(p, "samples", 0)});
   }
   const json law = Part(curve, "law", false);
   view->a_ms = Get(law, "a_ms", 0.0);
@@ -90,7 +91,8 @@ absl::StatusOr<SidecarView> ParseView(std::string_view text) {
     view.verify.push_back({Get(v, "concurrency", 0), Get(v, "quantile_ms", 0.0), Get(v, "mean_ms_per_token", 0.0),
                            Get(v, "tokens_per_second", 0.0), Get(v, "passed", false), Get(v, "requests", 0)});
   }
-  for (const json& k : Objects(root, "knees")) view.knees.push_back({Get(k, "definition", std::string()), Get(k, "concurrency", 0.0)});
+  for (const json& k : Objects(root, "knees"))
+    view.knees.push_back({Get(k, "definition", std::string()), Get(k, "concurrency", 0.0)});
   const json calibration = Part(root, "calibration", false);
   view.calibration_tokens = Get(calibration, "tokens", 0L);
   view.calibration_seconds = Get(calibration, "seconds", 0.0);
@@ -101,7 +103,8 @@ absl::StatusOr<SidecarView> ParseView(std::string_view text) {
 }
 
 std::string TargetText(const api::LatencyObjective& objective) {
-  return StrCat("p", Number(100 * api::ToDouble(objective.quantile)), " ", Spaced(api::NameOf(objective.metric)), " ≤ ", objective.target_ms, " ms");
+  return StrCat("p", Number(100 * api::ToDouble(objective.quantile)), " ", Spaced(api::NameOf(objective.metric)), " ≤ ",
+                objective.target_ms, " ms");
 }
 
 std::string BoundByText(const std::string& bound_by) {
@@ -116,16 +119,22 @@ Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deploym
   const api::InferenceDeploymentSpec& spec = deployment.spec;
   Report report;
   report.title = StrCat(spec.model.name, " on ", ThisMachine());
-  report.subtitle = StrCat(spec.workload.input_tokens, " tokens in, ", spec.workload.output_tokens, " out; one ramp of growing concurrency");
+  report.subtitle = StrCat(spec.workload.input_tokens, " tokens in, ", spec.workload.output_tokens,
+                           " out; one ramp of growing concurrency");
   for (const SidecarView::Point& p : view.points) {
-    ReportPoint point{.concurrency = p.concurrency, .tokens_per_second = p.tokens_per_second, .mean_ms_per_token = p.mean_ms_per_token};
+    ReportPoint point{.concurrency = p.concurrency,
+                      .tokens_per_second = p.tokens_per_second,
+                      .mean_ms_per_token = p.mean_ms_per_token};
     point.requests = p.samples;
     point.phase = "ramp";
     report.points.push_back(point);
   }
   for (const SidecarView::Verify& v : view.verify) {
-    ReportPoint point{.concurrency = v.concurrency, .tokens_per_second = v.tokens_per_second, .mean_ms_per_token = v.mean_ms_per_token};
-    if (!spec.objectives.latency.empty() && spec.objectives.latency[0].metric == api::LatencyMetric::kTimePerOutputToken) {
+    ReportPoint point{.concurrency = v.concurrency,
+                      .tokens_per_second = v.tokens_per_second,
+                      .mean_ms_per_token = v.mean_ms_per_token};
+    if (!spec.objectives.latency.empty() &&
+        spec.objectives.latency[0].metric == api::LatencyMetric::kTimePerOutputToken) {
       point.p90_tpot_ms = v.quantile_ms;
     }
     point.requests = v.requests;
@@ -133,17 +142,21 @@ Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deploym
     report.points.push_back(point);
   }
   if (view.b_ms > 0) report.law = ReportLaw{view.a_ms, view.b_ms, view.cap, view.fit_error_ratio};
-  for (const SidecarView::Knee& k : view.knees) report.knees.push_back({k.definition, k.concurrency, KneeMeaning(k.definition), false});
+  for (const SidecarView::Knee& k : view.knees)
+    report.knees.push_back({k.definition, k.concurrency, KneeMeaning(k.definition), false});
   if (!spec.objectives.latency.empty()) {
     const api::LatencyObjective& first = spec.objectives.latency[0];
-    report.target = ReportTarget{TargetText(first), static_cast<double>(first.target_ms), first.metric == api::LatencyMetric::kTimePerOutputToken};
+    report.target = ReportTarget{TargetText(first), static_cast<double>(first.target_ms),
+                                 first.metric == api::LatencyMetric::kTimePerOutputToken};
   }
   report.limit = view.limit;
   report.bound_by = BoundByText(view.bound_by);
-  report.verdict = StrCat("limit ", view.limit, ": bound by ", report.bound_by, ", confidence ", ToLower(view.confidence));
+  report.verdict =
+      StrCat("limit ", view.limit, ": bound by ", report.bound_by, ", confidence ", ToLower(view.confidence));
   report.tone = Tone::kGood;
   report.how = {{"calibration", StrCat(Number(view.calibration_seconds), " s, ", view.calibration_tokens, " tokens")}};
-  for (const SidecarView::Phase& p : view.phases) report.how.push_back({StrCat("  ", p.phase), StrCat(Number(p.seconds), " s, ", p.tokens, " tokens")});
+  for (const SidecarView::Phase& p : view.phases)
+    report.how.push_back({StrCat("  ", p.phase), StrCat(Number(p.seconds), " s, ", p.tokens, " tokens")});
   return report;
 }
 

@@ -1,8 +1,8 @@
-// Reader for GGUF model files (version 2 and 3), memory-mapped. Untrusted input: every length and offset is checked against
-// the file before use, and the error names what is wrong and what to do.
+// Reader for GGUF model files (version 2 and 3), memory-mapped. Untrusted input: every length and offset is checked
+// against the file before use, and the error names what is wrong and what to do.
 //
-// Layout (little-endian): "GGUF", u32 version, u64 tensor_count, u64 kv_count, key-value pairs, tensor infos, padding to
-// general.alignment (default 32), tensor data. dims[0] is the fastest: the row length K of a weight (rows, K).
+// Layout (little-endian): "GGUF", u32 version, u64 tensor_count, u64 kv_count, key-value pairs, tensor infos, padding
+// to general.alignment (default 32), tensor data. dims[0] is the fastest: the row length K of a weight (rows, K).
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,16 @@
 
 namespace patella::engine {
 
-enum class TensorType : uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kBF16 = 30 };
+enum class TensorType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kBF16 = 30
+};
 
 struct TensorInfo {
   std::string name;
@@ -35,7 +44,7 @@ class GgufFile {
   // Metadata. Each returns NotFound for an absent key and InvalidArgument for one of another type.
   virtual bool Has(std::string_view key) const = 0;
   virtual absl::StatusOr<std::string> GetString(std::string_view key) const = 0;
-  virtual absl::StatusOr<int64_t> GetInt(std::string_view key) const = 0;  // any integer type or bool
+  virtual absl::StatusOr<int64_t> GetInt(std::string_view key) const = 0;   // any integer type or bool
   virtual absl::StatusOr<double> GetFloat(std::string_view key) const = 0;  // any number
   virtual absl::StatusOr<std::vector<std::string>> GetStrings(std::string_view key) const = 0;
   virtual absl::StatusOr<std::vector<int64_t>> GetInts(std::string_view key) const = 0;

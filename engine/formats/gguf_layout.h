@@ -24,6 +24,8 @@ enum GgufValueType : uint32_t {
 inline constexpr uint64_t kGgufDefaultAlignment = 32;
 
 // `alignment` is a power of two; the sum must not overflow.
-inline constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) & ~(alignment - 1); }
+inline constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) & ~(alignment - 1);
+}
 
 }  // namespace patella::engine

@@ -35,16 +35,21 @@ size_t ScalarBytes(uint32_t type) {
   switch (type) {
     case kGgufUint8:
     case kGgufInt8:
-    case kGgufBool: return 1;
+    case kGgufBool:
+      return 1;
     case kGgufUint16:
-    case kGgufInt16: return 2;
+    case kGgufInt16:
+      return 2;
     case kGgufUint32:
     case kGgufInt32:
-    case kGgufFloat32: return 4;
+    case kGgufFloat32:
+      return 4;
     case kGgufUint64:
     case kGgufInt64:
-    case kGgufFloat64: return 8;
-    default: return 0;
+    case kGgufFloat64:
+      return 8;
+    default:
+      return 0;
   }
 }
 
@@ -107,12 +112,12 @@ class Parser {
     constexpr uint64_t kSmallestTensorInfo = 8 + 4 + 8 + 4 + 8;
     constexpr uint64_t kSmallestKey = 8 + 4 + 1;
     if (key_count > remaining() / kSmallestKey) {
-      return Invalid("claims ", key_count, " metadata keys, more than its ", HumanBytes(bytes_.size()), " can hold: ",
-                     kDownloadAgain);
+      return Invalid("claims ", key_count, " metadata keys, more than its ", HumanBytes(bytes_.size()),
+                     " can hold: ", kDownloadAgain);
     }
     if (tensor_count > remaining() / kSmallestTensorInfo) {
-      return Invalid("claims ", tensor_count, " tensors, more than its ", HumanBytes(bytes_.size()), " can hold: ",
-                     kDownloadAgain);
+      return Invalid("claims ", tensor_count, " tensors, more than its ", HumanBytes(bytes_.size()),
+                     " can hold: ", kDownloadAgain);
     }
     return absl::OkStatus();
   }
@@ -177,13 +182,20 @@ class Parser {
   }
   int64_t ReadInt(uint32_t type, uint64_t& raw) {
     switch (type) {
-      case kGgufUint8: return ReadAs<uint8_t>();
-      case kGgufInt8: return ReadAs<int8_t>();
-      case kGgufBool: return ReadAs<uint8_t>() != 0 ? 1 : 0;
-      case kGgufUint16: return ReadAs<uint16_t>();
-      case kGgufInt16: return ReadAs<int16_t>();
-      case kGgufUint32: return ReadAs<uint32_t>();
-      case kGgufInt32: return ReadAs<int32_t>();
+      case kGgufUint8:
+        return ReadAs<uint8_t>();
+      case kGgufInt8:
+        return ReadAs<int8_t>();
+      case kGgufBool:
+        return ReadAs<uint8_t>() != 0 ? 1 : 0;
+      case kGgufUint16:
+        return ReadAs<uint16_t>();
+      case kGgufInt16:
+        return ReadAs<int16_t>();
+      case kGgufUint32:
+        return ReadAs<uint32_t>();
+      case kGgufInt32:
+        return ReadAs<int32_t>();
       default: {
         const int64_t value = ReadAs<int64_t>();
         raw = static_cast<uint64_t>(value);
@@ -276,7 +288,7 @@ class Parser {
     if (TypeBytes(tensor.type, 32) == 0) {
       return absl::UnimplementedError(
           StrCat(name_, ": ", what, " has the unsupported type ", UnsupportedName(type),
-                       "; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: use a file in one of these"));
+                 "; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: use a file in one of these"));
     }
     if (tensor.dims[0] % static_cast<uint64_t>(TypeBlock(tensor.type)) != 0) {
       return Invalid(what, " has rows of ", tensor.dims[0], " elements, not a multiple of the ", TypeName(tensor.type),
@@ -288,14 +300,22 @@ class Parser {
 
   static std::string UnsupportedName(uint32_t type) {
     switch (type) {
-      case 9: return "Q8_1";
-      case 10: return "Q2_K";
-      case 11: return "Q3_K";
-      case 12: return "Q4_K";
-      case 13: return "Q5_K";
-      case 14: return "Q6_K";
-      case 15: return "Q8_K";
-      default: return StrCat("number ", type);
+      case 9:
+        return "Q8_1";
+      case 10:
+        return "Q2_K";
+      case 11:
+        return "Q3_K";
+      case 12:
+        return "Q4_K";
+      case 13:
+        return "Q5_K";
+      case 14:
+        return "Q6_K";
+      case 15:
+        return "Q8_K";
+      default:
+        return StrCat("number ", type);
     }
   }
 
@@ -317,8 +337,8 @@ class Parser {
       TensorInfo& tensor = contents_.tensors[extent.tensor];
       const std::string what = StrCat("tensor ", Printable(tensor.name));
       if (extent.offset % *alignment != 0) {
-        return Invalid(what, " starts at offset ", extent.offset, ", not a multiple of the alignment ", *alignment, ": ",
-                       kDownloadAgain);
+        return Invalid(what, " starts at offset ", extent.offset, ", not a multiple of the alignment ", *alignment,
+                       ": ", kDownloadAgain);
       }
       const bool starts_inside = start <= bytes_.size() && extent.offset <= bytes_.size() - start;
       if (!starts_inside || extent.bytes > bytes_.size() - start - extent.offset) {

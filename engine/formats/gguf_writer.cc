@@ -78,17 +78,24 @@ void AppendBytes(std::string& out, std::span<const float> block) {
 
 void AppendBlock(std::string& out, TensorType type, std::span<const float> block) {
   switch (type) {
-    case TensorType::kF32: return Append(out, block[0]);
-    case TensorType::kF16: return Append(out, FloatToHalf(block[0]));
+    case TensorType::kF32:
+      return Append(out, block[0]);
+    case TensorType::kF16:
+      return Append(out, FloatToHalf(block[0]));
     case TensorType::kBF16: {
       const uint32_t bits = std::bit_cast<uint32_t>(block[0]);
       return Append(out, static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16));
     }
-    case TensorType::kQ4_0: return AppendSymmetric(out, block, 8, false);
-    case TensorType::kQ4_1: return AppendAffine(out, block, 16, false);
-    case TensorType::kQ5_0: return AppendSymmetric(out, block, 16, true);
-    case TensorType::kQ5_1: return AppendAffine(out, block, 32, true);
-    case TensorType::kQ8_0: return AppendBytes(out, block);
+    case TensorType::kQ4_0:
+      return AppendSymmetric(out, block, 8, false);
+    case TensorType::kQ4_1:
+      return AppendAffine(out, block, 16, false);
+    case TensorType::kQ5_0:
+      return AppendSymmetric(out, block, 16, true);
+    case TensorType::kQ5_1:
+      return AppendAffine(out, block, 32, true);
+    case TensorType::kQ8_0:
+      return AppendBytes(out, block);
   }
 }
 

@@ -46,14 +46,22 @@ struct Layout {
 
 Layout LayoutOf(TensorType type) {
   switch (type) {
-    case TensorType::kF32: return {1, 4, 0, 0, 0, 0};
-    case TensorType::kF16: return {1, 2, 0, 0, 0, 0};
-    case TensorType::kBF16: return {1, 2, 0, 0, 0, 0};
-    case TensorType::kQ4_0: return {32, 18, 0, 0, 2, 8};
-    case TensorType::kQ4_1: return {32, 20, 2, 0, 4, 0};
-    case TensorType::kQ5_0: return {32, 22, 0, 2, 6, 16};
-    case TensorType::kQ5_1: return {32, 24, 2, 4, 8, 0};
-    case TensorType::kQ8_0: return {32, 34, 0, 0, 2, 0};
+    case TensorType::kF32:
+      return {1, 4, 0, 0, 0, 0};
+    case TensorType::kF16:
+      return {1, 2, 0, 0, 0, 0};
+    case TensorType::kBF16:
+      return {1, 2, 0, 0, 0, 0};
+    case TensorType::kQ4_0:
+      return {32, 18, 0, 0, 2, 8};
+    case TensorType::kQ4_1:
+      return {32, 20, 2, 0, 4, 0};
+    case TensorType::kQ5_0:
+      return {32, 22, 0, 2, 6, 16};
+    case TensorType::kQ5_1:
+      return {32, 24, 2, 4, 8, 0};
+    case TensorType::kQ8_0:
+      return {32, 34, 0, 0, 2, 0};
   }
   return {1, 0, 0, 0, 0, 0};
 }
@@ -85,14 +93,22 @@ size_t TypeBytes(TensorType type, uint64_t count) {
 
 std::string_view TypeName(TensorType type) {
   switch (type) {
-    case TensorType::kF32: return "F32";
-    case TensorType::kF16: return "F16";
-    case TensorType::kBF16: return "BF16";
-    case TensorType::kQ4_0: return "Q4_0";
-    case TensorType::kQ4_1: return "Q4_1";
-    case TensorType::kQ5_0: return "Q5_0";
-    case TensorType::kQ5_1: return "Q5_1";
-    case TensorType::kQ8_0: return "Q8_0";
+    case TensorType::kF32:
+      return "F32";
+    case TensorType::kF16:
+      return "F16";
+    case TensorType::kBF16:
+      return "BF16";
+    case TensorType::kQ4_0:
+      return "Q4_0";
+    case TensorType::kQ4_1:
+      return "Q4_1";
+    case TensorType::kQ5_0:
+      return "Q5_0";
+    case TensorType::kQ5_1:
+      return "Q5_1";
+    case TensorType::kQ8_0:
+      return "Q8_0";
   }
   return "unknown";
 }
@@ -110,7 +126,8 @@ void Dequantize(TensorType type, const std::byte* src, uint64_t count, float* ds
         dst[i] = std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(src + 2 * i)) << 16);
       }
       return;
-    default: break;
+    default:
+      break;
   }
   const Layout layout = LayoutOf(type);
   for (uint64_t i = 0; i < count; i += 32) DequantizeBlock(type, layout, src + i / 32 * layout.bytes, dst + i);

@@ -17,8 +17,8 @@ namespace {
 using cpu::kBlock;
 using cpu::kPanel;
 
-constexpr int kRowsWorthSharing = 8;    // fewer rows of element-wise work cost less than a join
-constexpr int kQueriesPerTile = 32;     // tokens of one prefill that one attention tile takes
+constexpr int kRowsWorthSharing = 8;        // fewer rows of element-wise work cost less than a join
+constexpr int kQueriesPerTile = 32;         // tokens of one prefill that one attention tile takes
 constexpr int64_t kWorthSharing = 1 << 19;  // multiply-adds of a GEMM; fewer cost less than a join
 
 // A run of tokens of one item that one attention tile computes.
@@ -56,8 +56,11 @@ struct Rows {
 class Llama final : public Executor {
  public:
   Llama(const ModelInfo& model, Weights weights, const LlamaOptions& options, int threads)
-      : model_(model), weights_(std::move(weights)), options_(options.cpu),
-        ops_(options.ops != nullptr ? *options.ops : cpu::BestOps()), pool_(threads) {
+      : model_(model),
+        weights_(std::move(weights)),
+        options_(options.cpu),
+        ops_(options.ops != nullptr ? *options.ops : cpu::BestOps()),
+        pool_(threads) {
     const int rows = options_.max_tokens_per_forward;
     q_width_ = model.heads * model.head_dim;
     kv_width_ = model.kv_heads * model.head_dim;
@@ -236,8 +239,8 @@ void Llama::RotateAndStore(const LayerWeights& layer, int index, std::span<const
     const int position = row_position_[at];
     const StepItem& item = items[static_cast<size_t>(row_item_[at])];
     const auto block = static_cast<size_t>(item.blocks[static_cast<size_t>(position / options_.block_size)]);
-    const auto cell = block * static_cast<size_t>(CellsPerBlock()) +
-                      static_cast<size_t>(position % options_.block_size / kPanel);
+    const auto cell =
+        block * static_cast<size_t>(CellsPerBlock()) + static_cast<size_t>(position % options_.block_size / kPanel);
     for (int h = 0; h < model_.kv_heads; ++h) {
       ops_.store_kv(k + h * dim, v + h * dim, dim, position % kPanel, Cells(index, h) + cell * CellStride());
     }
@@ -260,11 +263,19 @@ void Llama::Attention(int index, std::span<const StepItem> items) {
     const QueryRun& run = runs_[runs_.size() - 1 - static_cast<size_t>(tile / model_.kv_heads)];
     const int head = tile % model_.kv_heads, offset = head * group * model_.head_dim;
     const StepItem& item = items[static_cast<size_t>(run.item)];
-    ops_.attend({.q = Qkv(run.row) + offset, .q_stride = stride, .tokens = run.count,
-                 .first_position = item.first_position + run.first, .group = group, .head_dim = model_.head_dim,
-                 .scale = 1 / std::sqrt(static_cast<float>(model_.head_dim)), .cells = Cells(index, head),
-                 .cell_stride = CellStride(), .blocks = item.blocks.data(), .cells_per_block = CellsPerBlock(),
-                 .out = attended_.row(run.row) + offset, .out_stride = q_width_});
+    ops_.attend({.q = Qkv(run.row) + offset,
+                 .q_stride = stride,
+                 .tokens = run.count,
+                 .first_position = item.first_position + run.first,
+                 .group = group,
+                 .head_dim = model_.head_dim,
+                 .scale = 1 / std::sqrt(static_cast<float>(model_.head_dim)),
+                 .cells = Cells(index, head),
+                 .cell_stride = CellStride(),
+                 .blocks = item.blocks.data(),
+                 .cells_per_block = CellsPerBlock(),
+                 .out = attended_.row(run.row) + offset,
+                 .out_stride = q_width_});
   };
   pool_.Run(static_cast<int>(runs_.size()) * model_.kv_heads, attend);
   EachRow(rows_, [&](int r) { attended_.Quantize(ops_, r); });
@@ -290,7 +301,8 @@ void Llama::Head(std::span<const StepItem> items, std::vector<float>* logits) {
   for (const StepItem& item : items) {
     row += static_cast<int>(item.tokens.size());
     if (!item.wants_logits) continue;
-    ops_.rms_norm(Residual(row - 1), weights_.output_norm.data(), model_.hidden, model_.rms_epsilon, normed_.row(wanted));
+    ops_.rms_norm(Residual(row - 1), weights_.output_norm.data(), model_.hidden, model_.rms_epsilon,
+                  normed_.row(wanted));
     normed_.Quantize(ops_, wanted++);
   }
   logits->resize(static_cast<size_t>(wanted) * static_cast<size_t>(model_.vocab));
@@ -322,8 +334,8 @@ absl::StatusOr<WeightBytes> CountWeightBytes(const GgufFile& file) {
   PATELLA_ASSIGN_OR_RETURN(const Weights weights, ReadWeights(file, model, false));
   WeightBytes total;
   for (const LayerWeights& layer : weights.layers) {
-    total.layers += static_cast<int64_t>(layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() +
-                                         layer.down.bytes());
+    total.layers +=
+        static_cast<int64_t>(layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes());
   }
   total.head = static_cast<int64_t>(weights.head_matrix().bytes());
   return total;

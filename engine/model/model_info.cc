@@ -20,13 +20,15 @@ absl::Status ReadInt(const GgufFile& file, const std::string& key, int* value) {
 }
 
 absl::Status CheckSizes(const GgufFile& file, const ModelInfo& m) {
-  const auto refuse = [&](auto... parts) { return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", parts...)); };
+  const auto refuse = [&](auto... parts) {
+    return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", parts...));
+  };
   if (m.heads % m.kv_heads != 0) return refuse(m.heads, " heads do not divide among ", m.kv_heads, " KV heads");
   if (m.hidden % cpu::kBlock != 0 || m.feed_forward % cpu::kBlock != 0 || m.head_dim % 16 != 0 ||
       m.heads * m.head_dim % cpu::kBlock != 0 || m.head_dim > cpu::kMaxHeadDim) {
-    return absl::UnimplementedError(absl::StrCat(
-        file.path(), ": sizes must be multiples of 32 (hidden ", m.hidden, ", feed-forward ", m.feed_forward,
-        ") and heads a multiple of 16 up to 256 wide (", m.head_dim, ")"));
+    return absl::UnimplementedError(absl::StrCat(file.path(), ": sizes must be multiples of 32 (hidden ", m.hidden,
+                                                 ", feed-forward ", m.feed_forward,
+                                                 ") and heads a multiple of 16 up to 256 wide (", m.head_dim, ")"));
   }
   if (!(m.rms_epsilon > 0) || !(m.rope_theta > 1) || !std::isfinite(m.rope_theta)) {
     return refuse("rope.freq_base ", m.rope_theta, " or layer_norm_rms_epsilon ", m.rms_epsilon, " makes no sense");
@@ -40,7 +42,8 @@ absl::Status CheckSupported(const GgufFile& file, const std::string& architectur
                                                  "\" is not supported; these are: llama, qwen2, qwen3"));
   }
   if (auto experts = file.GetInt(absl::StrCat(architecture, ".expert_count")); experts.ok() && *experts > 0) {
-    return absl::UnimplementedError(absl::StrCat(file.path(), ": mixtures of experts are not supported; dense models are"));
+    return absl::UnimplementedError(
+        absl::StrCat(file.path(), ": mixtures of experts are not supported; dense models are"));
   }
   if (auto scaling = file.GetString(absl::StrCat(architecture, ".rope.scaling.type"));
       scaling.ok() && *scaling != "none" && *scaling != "linear") {

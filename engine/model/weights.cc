@@ -74,13 +74,11 @@ absl::Status ReadLayer(const Reader& reader, const ModelInfo& m, int index, Laye
     PATELLA_RETURN_IF_ERROR(reader.Vector(name("attn_k.bias"), kv, &layer->qkv_bias));
     PATELLA_RETURN_IF_ERROR(reader.Vector(name("attn_v.bias"), kv, &layer->qkv_bias));
   }
-  PATELLA_RETURN_IF_ERROR(
-      reader.Matrix({{name("attn_q.weight"), q}, {name("attn_k.weight"), kv}, {name("attn_v.weight"), kv}}, m.hidden,
-                    &layer->qkv));
+  PATELLA_RETURN_IF_ERROR(reader.Matrix(
+      {{name("attn_q.weight"), q}, {name("attn_k.weight"), kv}, {name("attn_v.weight"), kv}}, m.hidden, &layer->qkv));
   PATELLA_RETURN_IF_ERROR(reader.Matrix({{name("attn_output.weight"), m.hidden}}, q, &layer->output));
-  PATELLA_RETURN_IF_ERROR(
-      reader.Matrix({{name("ffn_gate.weight"), m.feed_forward}, {name("ffn_up.weight"), m.feed_forward}}, m.hidden,
-                    &layer->gate_up));
+  PATELLA_RETURN_IF_ERROR(reader.Matrix(
+      {{name("ffn_gate.weight"), m.feed_forward}, {name("ffn_up.weight"), m.feed_forward}}, m.hidden, &layer->gate_up));
   return reader.Matrix({{name("ffn_down.weight"), m.hidden}}, m.feed_forward, &layer->down);
 }
 

@@ -15,7 +15,7 @@ struct LayerWeights {
   std::vector<float> qkv_bias;  // empty, or (heads + 2·kv_heads)·head_dim
   std::vector<float> q_norm;    // empty, or head_dim
   std::vector<float> k_norm;
-  cpu::PackedMatrix qkv;      // q, then k, then v
+  cpu::PackedMatrix qkv;  // q, then k, then v
   cpu::PackedMatrix output;
   cpu::PackedMatrix gate_up;  // gate, then up
   cpu::PackedMatrix down;

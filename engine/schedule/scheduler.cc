@@ -41,7 +41,8 @@ int Scheduler::Budget() const { return std::min(limits_.max_batch_prefill_tokens
 
 absl::Status Scheduler::Check(const SchedulerOptions& options, const Limits& limits) {
   const int64_t capacity = static_cast<int64_t>(options.blocks) * options.block_size;
-  if (limits.max_concurrent_requests < 1) return absl::FailedPreconditionError("max_concurrent_requests must be at least 1");
+  if (limits.max_concurrent_requests < 1)
+    return absl::FailedPreconditionError("max_concurrent_requests must be at least 1");
   if (limits.max_batch_prefill_tokens < 1 || limits.max_batch_prefill_tokens > options.max_tokens_per_forward) {
     return absl::FailedPreconditionError(
         absl::StrCat("max_batch_prefill_tokens must be between 1 and ", options.max_tokens_per_forward,
@@ -49,18 +50,21 @@ absl::Status Scheduler::Check(const SchedulerOptions& options, const Limits& lim
                      ": restart with a larger MAX_BATCH_PREFILL_TOKENS"));
   }
   if (limits.max_batch_total_tokens < 0 || limits.max_batch_total_tokens > capacity) {
-    return absl::FailedPreconditionError(absl::StrCat("max_batch_total_tokens must be at most the KV cache's capacity of ",
-                                                      capacity, " tokens, but is ", limits.max_batch_total_tokens));
+    return absl::FailedPreconditionError(
+        absl::StrCat("max_batch_total_tokens must be at most the KV cache's capacity of ", capacity, " tokens, but is ",
+                     limits.max_batch_total_tokens));
   }
   if (limits.max_batch_total_tokens > 0 && limits.max_batch_total_tokens < options.block_size) {
-    return absl::FailedPreconditionError(absl::StrCat("max_batch_total_tokens must be at least one block of ", options.block_size));
+    return absl::FailedPreconditionError(
+        absl::StrCat("max_batch_total_tokens must be at least one block of ", options.block_size));
   }
   if (limits.max_batch_size < 0) return absl::FailedPreconditionError("max_batch_size must not be negative");
   return absl::OkStatus();
 }
 
 absl::Status Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens) {
-  if (prompt.empty() || max_new_tokens < 1) return absl::InvalidArgumentError("needs a prompt token and max_new_tokens >= 1");
+  if (prompt.empty() || max_new_tokens < 1)
+    return absl::InvalidArgumentError("needs a prompt token and max_new_tokens >= 1");
   const int64_t total = static_cast<int64_t>(prompt.size()) + max_new_tokens;
   if (BlocksFor(total) > pool_.total()) {
     return absl::OutOfRangeError(absl::StrCat("needs ", total, " KV tokens, but the cache holds ",
@@ -88,10 +92,12 @@ void Scheduler::Preempt(Sequence& victim) {
   ++preemptions_;
   victim.computed = 0;
   victim.lease.Release();
-  const auto at = std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& s) { return s.get() == &victim; });
+  const auto at =
+      std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& s) { return s.get() == &victim; });
   SequencePtr moved = std::move(*at);
   running_.erase(at);
-  const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const SequencePtr& s) { return s->arrival > moved->arrival; });
+  const auto place =
+      std::find_if(waiting_.begin(), waiting_.end(), [&](const SequencePtr& s) { return s->arrival > moved->arrival; });
   waiting_.insert(place, std::move(moved));
 }
 
@@ -136,7 +142,8 @@ bool Scheduler::Admit() {
   if (pool_.used() + blocks > ceiling || !next.lease.Grow(blocks)) return false;
   running_.push_back(std::move(waiting_.front()));
   waiting_.pop_front();
-  std::sort(running_.begin(), running_.end(), [](const SequencePtr& a, const SequencePtr& b) { return a->arrival < b->arrival; });
+  std::sort(running_.begin(), running_.end(),
+            [](const SequencePtr& a, const SequencePtr& b) { return a->arrival < b->arrival; });
   return true;
 }
 
@@ -161,10 +168,13 @@ Step Scheduler::Plan() {
   for (const SequencePtr& s : running_) {
     if (s->remaining() == 1) decoding.push_back(s.get());
   }
-  // Those that have computed most go first: who runs out of blocks later in the list is preempted, never who is in the step.
-  std::stable_sort(decoding.begin(), decoding.end(), [](Sequence* a, Sequence* b) { return a->computed > b->computed; });
+  // Those that have computed most go first: who runs out of blocks later in the list is preempted, never who is in the
+  // step.
+  std::stable_sort(decoding.begin(), decoding.end(),
+                   [](Sequence* a, Sequence* b) { return a->computed > b->computed; });
   for (Sequence* s : decoding) {
-    const bool still_running = std::any_of(running_.begin(), running_.end(), [s](const SequencePtr& r) { return r.get() == s; });
+    const bool still_running =
+        std::any_of(running_.begin(), running_.end(), [s](const SequencePtr& r) { return r.get() == s; });
     if (still_running && GrowFor(*s, static_cast<int64_t>(s->tokens.size()))) AddItem(*s, 1, step);
   }
   const auto prefill = [&] {
@@ -184,7 +194,8 @@ std::vector<Finished> Scheduler::Commit(const Step& step, std::span<const Sample
   std::vector<Finished> finished;
   size_t next = 0;
   for (size_t i = 0; i < step.items.size(); ++i) {
-    const auto at = std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& s) { return s->id == step.ids[i]; });
+    const auto at =
+        std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& s) { return s->id == step.ids[i]; });
     Sequence& sequence = **at;
     sequence.computed += static_cast<int>(step.items[i].tokens.size());
     if (!step.items[i].wants_logits) continue;

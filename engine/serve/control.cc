@@ -43,11 +43,12 @@ class ControlService final : public v1::EngineControl::Service {
 
   grpc::Status SetLimits(grpc::ServerContext*, const v1::SetLimitsRequest* in, v1::SetLimitsResponse* out) override {
     const v1::Limits& wanted = in->limits();
-    const absl::StatusOr<LimitsInForce> now = engine_.SetLimits({.max_concurrent_requests = wanted.max_concurrent_requests(),
-                                                                 .max_batch_prefill_tokens = wanted.max_batch_prefill_tokens(),
-                                                                 .max_batch_total_tokens = wanted.max_batch_total_tokens(),
-                                                                 .max_batch_size = wanted.max_batch_size()},
-                                                                in->expected_generation());
+    const absl::StatusOr<LimitsInForce> now =
+        engine_.SetLimits({.max_concurrent_requests = wanted.max_concurrent_requests(),
+                           .max_batch_prefill_tokens = wanted.max_batch_prefill_tokens(),
+                           .max_batch_total_tokens = wanted.max_batch_total_tokens(),
+                           .max_batch_size = wanted.max_batch_size()},
+                          in->expected_generation());
     if (!now.ok()) return {static_cast<grpc::StatusCode>(now.status().code()), std::string(now.status().message())};
     out->set_generation(now->generation);
     Fill(now->limits, out->mutable_limits());

@@ -34,7 +34,8 @@ void EngineLoop::Start() {
 
 absl::Status EngineLoop::WarmUp() {
   const Limits limits = limits_.limits;
-  const int64_t most = std::min<int64_t>(limits.max_batch_prefill_tokens, static_cast<int64_t>(options_.blocks) * options_.block_size);
+  const int64_t most =
+      std::min<int64_t>(limits.max_batch_prefill_tokens, static_cast<int64_t>(options_.blocks) * options_.block_size);
   std::vector<int32_t> tokens(static_cast<size_t>(most), 0);
   std::vector<int32_t> blocks((most + options_.block_size - 1) / options_.block_size);
   std::iota(blocks.begin(), blocks.end(), 0);
@@ -47,7 +48,10 @@ absl::Status EngineLoop::WarmUp() {
   std::iota(all.begin(), all.end(), 0);
   std::vector<StepItem> decode;
   for (int64_t i = 0; i < batch; ++i) {
-    decode.push_back({.tokens = std::span(tokens).first(1), .first_position = 0, .blocks = std::span(all).subspan(i, 1), .wants_logits = true});
+    decode.push_back({.tokens = std::span(tokens).first(1),
+                      .first_position = 0,
+                      .blocks = std::span(all).subspan(i, 1),
+                      .wants_logits = true});
   }
   return executor_.Forward(decode, &logits_);
 }
@@ -77,7 +81,8 @@ absl::StatusOr<LimitsInForce> EngineLoop::SetLimits(const Limits& wanted, uint64
   Limits merged = limits_.limits;
   if (wanted.max_concurrent_requests != 0) merged.max_concurrent_requests = wanted.max_concurrent_requests;
   if (wanted.max_batch_prefill_tokens != 0) merged.max_batch_prefill_tokens = wanted.max_batch_prefill_tokens;
-  if (wanted.max_batch_total_tokens != 0) merged.max_batch_total_tokens = std::max<int64_t>(0, wanted.max_batch_total_tokens);
+  if (wanted.max_batch_total_tokens != 0)
+    merged.max_batch_total_tokens = std::max<int64_t>(0, wanted.max_batch_total_tokens);
   if (wanted.max_batch_size != 0) merged.max_batch_size = std::max(0, wanted.max_batch_size);
   if (absl::Status status = Scheduler::Check(options_, merged); !status.ok()) return status;
   limits_ = {merged, limits_.generation + 1};
@@ -134,7 +139,8 @@ Sampled EngineLoop::SampleOne(uint64_t id, std::span<float> row, std::vector<Eve
   Live& live = live_.at(id);
   const Choice choice = live.sampler.Sample(row, live.seen);
   if (live.job.sampling.repetition_penalty != 1) live.seen.push_back(choice.token);
-  events->push_back({.id = id, .has_token = true, .token = choice.token, .logprob = choice.logprob, .started = live.started});
+  events->push_back(
+      {.id = id, .has_token = true, .token = choice.token, .logprob = choice.logprob, .started = live.started});
   return {choice.token, !live.job.ignore_eos && is_end_(choice.token)};
 }
 
@@ -169,10 +175,12 @@ void EngineLoop::RunStep(std::vector<Event>* events) {
   const size_t vocabulary = executor_.vocab_size();
   for (size_t i = 0; i < step.items.size(); ++i) {
     if (!step.items[i].wants_logits) continue;
-    sampled.push_back(SampleOne(step.ids[i], std::span(logits_).subspan(sampled.size() * vocabulary, vocabulary), events));
+    sampled.push_back(
+        SampleOne(step.ids[i], std::span(logits_).subspan(sampled.size() * vocabulary, vocabulary), events));
   }
   for (const Finished& finished : scheduler_.Commit(step, sampled)) {
-    const auto event = std::find_if(events->begin() + first_event, events->end(), [&](const Event& e) { return e.id == finished.id; });
+    const auto event =
+        std::find_if(events->begin() + first_event, events->end(), [&](const Event& e) { return e.id == finished.id; });
     event->kind = finished.end == SequenceEnd::kEndToken ? EventKind::kEndToken : EventKind::kLength;
     live_.erase(finished.id);
   }

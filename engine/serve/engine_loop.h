@@ -1,6 +1,7 @@
 // The engine thread: inbox → plan → forward → sample → commit → publish, one step after another.
 //
-// It owns the scheduler and all sequences. Submit, Cancel, SetLimits and Stats are thread-safe and never wait for a step.
+// It owns the scheduler and all sequences. Submit, Cancel, SetLimits and Stats are thread-safe and never wait for a
+// step.
 #pragma once
 
 #include <atomic>
@@ -31,7 +32,13 @@ struct Job {
   bool wants_logprob = false;
 };
 
-enum class EventKind { kToken, kEndToken, kLength, kCancelled, kFailed };  // all but kToken are terminal: exactly one a job
+enum class EventKind {
+  kToken,
+  kEndToken,
+  kLength,
+  kCancelled,
+  kFailed
+};  // all but kToken are terminal: exactly one a job
 
 struct Event {
   uint64_t id = 0;
@@ -59,23 +66,27 @@ struct LimitsInForce {
 
 class EngineLoop {
  public:
-  using Publish = std::function<void(std::vector<Event>)>;        // on the engine thread, once a step
+  using Publish = std::function<void(std::vector<Event>)>;  // on the engine thread, once a step
   using IsEndToken = std::function<bool(int32_t)>;
 
-  EngineLoop(Executor& executor, const SchedulerOptions& options, const Limits& limits, IsEndToken is_end, Publish publish);
+  EngineLoop(Executor& executor, const SchedulerOptions& options, const Limits& limits, IsEndToken is_end,
+             Publish publish);
   ~EngineLoop();  // ends after the step in progress
 
-  // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or larger. Before Start.
+  // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or
+  // larger. Before Start.
   absl::Status WarmUp();
   void Start();
 
   void Submit(Job job);
   void Cancel(uint64_t id);
-  // Fields left 0 keep their value, those below 0 are without limit again. FailedPrecondition for what cannot be; Aborted if expected_generation is not 0 and not it.
+  // Fields left 0 keep their value, those below 0 are without limit again. FailedPrecondition for what cannot be;
+  // Aborted if expected_generation is not 0 and not it.
   absl::StatusOr<LimitsInForce> SetLimits(const Limits& wanted, uint64_t expected_generation);
   LimitsInForce limits() const;
   EngineStats stats() const;
-  Duration StepAge(TimePoint now) const;  // how long the forward pass in progress has run; zero between steps and while idle
+  Duration StepAge(
+      TimePoint now) const;  // how long the forward pass in progress has run; zero between steps and while idle
   const SchedulerOptions& options() const { return options_; }
 
  private:
@@ -98,9 +109,9 @@ class EngineLoop {
   const IsEndToken is_end_;
   const Publish publish_;
 
-  Scheduler scheduler_;                            // engine thread
-  std::unordered_map<uint64_t, Live> live_;        // engine thread
-  std::vector<float> logits_;                      // engine thread
+  Scheduler scheduler_;                      // engine thread
+  std::unordered_map<uint64_t, Live> live_;  // engine thread
+  std::vector<float> logits_;                // engine thread
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

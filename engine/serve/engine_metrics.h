@@ -1,4 +1,5 @@
-// The engine's /metrics: TGI's names for drop-in dashboards, patella_engine_* for what TGI does not have.
+// The engine's /metrics: TGI's names for drop-in dashboards, patella_engine_* for what TGI does not have. Names and
+// help stand in lib/metrics/list.cc.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,7 @@ struct RequestTimes {
 // Thread-safe.
 class EngineMetrics {
  public:
-  EngineMetrics();
+  explicit EngineMetrics(const std::string& version);
   ~EngineMetrics();
 
   void CountRequest();

@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
   const absl::StatusOr<Settings> settings = Settings::Parse(engine::EngineSettings(), argc, argv);
   if (!settings.ok()) return fail(settings.status());
   if (settings->help_requested()) {
-    std::cout << SettingsHelp("patella-engine", "serves a model over TGI's, OpenAI's and SageMaker's routes", engine::EngineSettings());
+    std::cout << SettingsHelp("patella-engine", "serves a model over TGI's, OpenAI's and SageMaker's routes",
+                              engine::EngineSettings());
     return 0;
   }
   const absl::Status status = engine::Serve(*settings, PATELLA_VERSION);

@@ -9,7 +9,8 @@
 namespace patella::engine {
 namespace {
 
-// As in the CTRL paper: a seen token's logit is divided if positive, multiplied if negative; once however often it was seen.
+// As in the CTRL paper: a seen token's logit is divided if positive, multiplied if negative; once however often it was
+// seen.
 void Penalize(std::span<float> logits, std::span<const int32_t> seen, float penalty) {
   for (int32_t token : std::set<int32_t>(seen.begin(), seen.end())) {
     float& logit = logits[token];
@@ -38,7 +39,9 @@ Choice Sampler::Greedy(std::span<const float> logits) const {
 Choice Sampler::Draw(std::span<const float> logits) {
   std::vector<std::pair<float, int32_t>> candidates(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) candidates[i] = {logits[i], static_cast<int32_t>(i)};
-  const auto better = [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
+  const auto better = [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  };
   if (sampling_.top_k > 0 && sampling_.top_k < static_cast<int>(candidates.size())) {
     std::nth_element(candidates.begin(), candidates.begin() + sampling_.top_k, candidates.end(), better);
     candidates.resize(sampling_.top_k);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/serve/text_collector.h"
+#include "lib/metrics/metrics.h"
 #include "lib/wire/errors.h"
 #include "lib/wire/openai.h"
 #include "lib/wire/tgi.h"
@@ -16,17 +17,22 @@ namespace {
 using OrderedJson = nlohmann::ordered_json;
 
 constexpr Duration kStuck = std::chrono::seconds(30);  // no forward pass takes so long
-constexpr size_t kMostUnreadBytes = 4 << 20;  // a reader this far behind is cut off
+constexpr size_t kMostUnreadBytes = 4 << 20;           // a reader this far behind is cut off
 constexpr char kRoutes[] =
-    "GET /, /info, /health, /ping, /metrics, /v1/models; POST /, /generate, /generate_stream, /tokenize, /chat_tokenize, "
+    "GET /, /info, /health, /ping, /metrics, /v1/models; POST /, /generate, /generate_stream, /tokenize, "
+    "/chat_tokenize, "
     "/invocations, /v1/completions, /v1/chat/completions";
 
-const std::unordered_map<std::string_view, Route> kGenerateRoutes = {
-    {"/", Route::kCompat},           {"/generate", Route::kGenerate},          {"/generate_stream", Route::kGenerateStream},
-    {"/invocations", Route::kInvocations}, {"/v1/completions", Route::kCompletions}, {"/v1/chat/completions", Route::kChat}};
+const std::unordered_map<std::string_view, Route> kGenerateRoutes = {{"/", Route::kCompat},
+                                                                     {"/generate", Route::kGenerate},
+                                                                     {"/generate_stream", Route::kGenerateStream},
+                                                                     {"/invocations", Route::kInvocations},
+                                                                     {"/v1/completions", Route::kCompletions},
+                                                                     {"/v1/chat/completions", Route::kChat}};
 
 bool IsGetRoute(std::string_view path) {
-  return path == "/" || path == "/info" || path == "/health" || path == "/ping" || path == "/metrics" || path == "/v1/models";
+  return path == "/" || path == "/info" || path == "/health" || path == "/ping" || path == "/metrics" ||
+         path == "/v1/models";
 }
 
 bool IsOpenAi(Route route) { return route == Route::kCompletions || route == Route::kChat; }
@@ -73,7 +79,7 @@ struct Service::Request {
 };
 
 Service::Service(http::Loop& loop, const Tokenizer& tokenizer, ServiceOptions options)
-    : loop_(loop), tokenizer_(tokenizer), options_(std::move(options)) {}
+    : loop_(loop), tokenizer_(tokenizer), options_(std::move(options)), metrics_(options_.version) {}
 Service::~Service() = default;
 
 void Service::Reply(http::Exchange& exchange, std::string body, const char* type) const {
@@ -95,7 +101,8 @@ void Service::Handle(http::Request request, std::shared_ptr<http::Exchange> exch
   }
   if (request.method == "POST" && tokenizes) return HandleTokenize(request, *exchange, path == "/chat_tokenize");
   if (IsGetRoute(path) || generate != kGenerateRoutes.end() || tokenizes) {
-    http::Response response = wire::ErrorResponse(ErrorKind::kNotFound, request.method + " is not allowed on " + path, path);
+    http::Response response =
+        wire::ErrorResponse(ErrorKind::kNotFound, request.method + " is not allowed on " + path, path);
     response.status = 405;
     response.headers.Set("Allow", IsGetRoute(path) ? (path == "/" ? "GET, HEAD, POST" : "GET, HEAD") : "POST");
     return exchange->Send(std::move(response));
@@ -133,11 +140,14 @@ void Service::HandleGet(const http::Request& request, http::Exchange& exchange) 
   const std::string_view path = request.path();
   if (path == "/info" || path == "/") return Reply(exchange, InfoBody());
   if (path == "/metrics") {
-    return Reply(exchange, metrics_.Render(engine_->stats(), engine_->limits(), in_flight_), "text/plain; version=0.0.4");
+    return Reply(exchange, metrics_.Render(engine_->stats(), engine_->limits(), in_flight_),
+                 metrics::Metrics::kContentType.data());
   }
-  if (path == "/v1/models") return Reply(exchange, wire::OpenAiModels(options_.served_name, 0, options_.max_total_tokens));
+  if (path == "/v1/models")
+    return Reply(exchange, wire::OpenAiModels(options_.served_name, 0, options_.max_total_tokens));
   if (draining_) return ReplyError(exchange, ErrorKind::kUnavailable, "the engine is shutting down", path);
-  if (engine_->StepAge(loop_.Now()) > kStuck) return ReplyError(exchange, ErrorKind::kUnavailable, "the engine hangs in a step", path);
+  if (engine_->StepAge(loop_.Now()) > kStuck)
+    return ReplyError(exchange, ErrorKind::kUnavailable, "the engine hangs in a step", path);
   Reply(exchange, "", "text/plain");
 }
 
@@ -164,7 +174,8 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> Service::EncodePrompts(const w
     }
   }
   for (auto& prompt : prompts) {
-    if (call.truncate > 0 && static_cast<int>(prompt.size()) > call.truncate) prompt.erase(prompt.begin(), prompt.end() - call.truncate);
+    if (call.truncate > 0 && static_cast<int>(prompt.size()) > call.truncate)
+      prompt.erase(prompt.begin(), prompt.end() - call.truncate);
   }
   return prompts;
 }
@@ -179,11 +190,13 @@ absl::Status Service::CheckLengths(const std::vector<std::vector<int32_t>>& prom
       return absl::OutOfRangeError("`inputs` must have less than " + std::to_string(options_.max_input_tokens + 1) +
                                    " tokens. Given: " + std::to_string(length));
     }
-    if (defaulted) call->max_new_tokens = std::min(call->max_new_tokens, std::max(1, options_.max_total_tokens - length));
+    if (defaulted)
+      call->max_new_tokens = std::min(call->max_new_tokens, std::max(1, options_.max_total_tokens - length));
     if (length + call->max_new_tokens > options_.max_total_tokens) {
-      return absl::OutOfRangeError("`inputs` tokens + `max_new_tokens` must be <= " + std::to_string(options_.max_total_tokens) +
-                                   ". Given: " + std::to_string(length) + " `inputs` tokens and " +
-                                   std::to_string(call->max_new_tokens) + " `max_new_tokens`");
+      return absl::OutOfRangeError(
+          "`inputs` tokens + `max_new_tokens` must be <= " + std::to_string(options_.max_total_tokens) +
+          ". Given: " + std::to_string(length) + " `inputs` tokens and " + std::to_string(call->max_new_tokens) +
+          " `max_new_tokens`");
     }
   }
   return absl::OkStatus();
@@ -191,9 +204,11 @@ absl::Status Service::CheckLengths(const std::vector<std::vector<int32_t>>& prom
 
 void Service::HandleTokenize(const http::Request& request, http::Exchange& exchange, bool chat) {
   absl::StatusOr<wire::GenerateCall> call = chat ? wire::ParseChatCall(request.body) : wire::ParseTgiCall(request.body);
-  if (!call.ok()) return ReplyError(exchange, KindOf(call.status()), std::string(call.status().message()), request.path());
+  if (!call.ok())
+    return ReplyError(exchange, KindOf(call.status()), std::string(call.status().message()), request.path());
   absl::StatusOr<std::vector<std::vector<int32_t>>> prompts = EncodePrompts(*call);
-  if (!prompts.ok()) return ReplyError(exchange, KindOf(prompts.status()), std::string(prompts.status().message()), request.path());
+  if (!prompts.ok())
+    return ReplyError(exchange, KindOf(prompts.status()), std::string(prompts.status().message()), request.path());
   std::vector<wire::TokenSpan> tokens;
   size_t at = 0;
   for (int32_t id : prompts->front()) {
@@ -203,7 +218,8 @@ void Service::HandleTokenize(const http::Request& request, http::Exchange& excha
   }
   const std::string list = wire::TgiTokens(tokens);
   if (!chat) return Reply(exchange, list);
-  OrderedJson body = {{"tokenize_response", OrderedJson::parse(list)}, {"templated_text", tokenizer_.Decode(prompts->front(), false)}};
+  OrderedJson body = {{"tokenize_response", OrderedJson::parse(list)},
+                      {"templated_text", tokenizer_.Decode(prompts->front(), false)}};
   Reply(exchange, body.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
 }
 
@@ -229,7 +245,8 @@ void Service::HandleGenerate(Route route, const http::Request& http, std::shared
   if (!status.ok()) return refuse(KindOf(status), std::string(status.message()));
   const int permits = static_cast<int>(prompts->size());
   if (permits > limit) {
-    return refuse(ErrorKind::kValidation, std::to_string(permits) + " prompts exceed MAX_CONCURRENT_REQUESTS, " + std::to_string(limit));
+    return refuse(ErrorKind::kValidation,
+                  std::to_string(permits) + " prompts exceed MAX_CONCURRENT_REQUESTS, " + std::to_string(limit));
   }
   if (in_flight_ + permits > limit) return refuse(ErrorKind::kOverloaded, "Model is overloaded");
 
@@ -247,7 +264,8 @@ void Service::Launch(RequestPtr request, std::vector<std::vector<int32_t>> promp
   const wire::GenerateCall& call = request->call;
   const bool openai = IsOpenAi(request->route);
   const bool chat = request->route == Route::kChat;
-  request->head = {(chat ? "chatcmpl-" : "cmpl-") + std::to_string(next_id_), options_.served_name, UnixSeconds(), chat};
+  request->head = {(chat ? "chatcmpl-" : "cmpl-") + std::to_string(next_id_), options_.served_name, UnixSeconds(),
+                   chat};
   request->open = prompts.size();
   std::vector<Job> jobs;
   for (std::vector<int32_t>& prompt : prompts) {
@@ -274,7 +292,8 @@ void Service::Launch(RequestPtr request, std::vector<std::vector<int32_t>> promp
   request->exchange->OnDone([this, permits] { Release(permits); });
   if (request->over) return;  // the client had left already
   if (call.stream) {
-    http::Headers headers = {{"Content-Type", "text/event-stream"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+    http::Headers headers = {
+        {"Content-Type", "text/event-stream"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
     headers.Set("x-compute-type", options_.backend);
     request->exchange->StartStream(200, std::move(headers));
   }
@@ -307,7 +326,9 @@ void Service::OnToken(Request& request, size_t index, const Event& event) {
   const bool last = event.kind != EventKind::kToken;
   TextCollector::Piece piece = part.text.Push(event.token, event.logprob, last);
   ++part.answer.generated_tokens;
-  if (last) part.answer.finish = event.kind == EventKind::kEndToken ? wire::FinishReason::kEndToken : wire::FinishReason::kLength;
+  if (last)
+    part.answer.finish =
+        event.kind == EventKind::kEndToken ? wire::FinishReason::kEndToken : wire::FinishReason::kLength;
   if (piece.stopped) {
     part.answer.finish = wire::FinishReason::kStopSequence;
     if (!last) engine_->Cancel(part.id);
@@ -317,7 +338,8 @@ void Service::OnToken(Request& request, size_t index, const Event& event) {
     part.ended = true;
     part.answer.text = part.text.text();
     if (request.call.return_full_text && !request.call.prompts.empty()) {
-      if (const auto* prompt = std::get_if<std::string>(&request.call.prompts.front())) part.answer.text = *prompt + part.answer.text;
+      if (const auto* prompt = std::get_if<std::string>(&request.call.prompts.front()))
+        part.answer.text = *prompt + part.answer.text;
     }
     by_sequence_.erase(part.id);
     --request.open;
@@ -330,7 +352,8 @@ void Service::OnToken(Request& request, size_t index, const Event& event) {
   if (request.open == 0) FinishRequest(request);
 }
 
-void Service::WriteToken(Request& request, size_t index, const wire::TokenText& token, const std::string& delta, bool ended) {
+void Service::WriteToken(Request& request, size_t index, const wire::TokenText& token, const std::string& delta,
+                         bool ended) {
   Request::Part& part = request.parts[index];
   if (!IsOpenAi(request.route)) {
     const std::string event = wire::TgiEvent(part.answer.generated_tokens, token, ended ? &part.answer : nullptr, true);
@@ -339,7 +362,8 @@ void Service::WriteToken(Request& request, size_t index, const wire::TokenText& 
   std::string out;
   const int choice = static_cast<int>(index);
   if (!delta.empty() || part.first) {
-    out += SseEvent(wire::OpenAiChunk(request.head, choice, delta, std::exchange(part.first, false), wire::FinishReason::kNone));
+    out += SseEvent(
+        wire::OpenAiChunk(request.head, choice, delta, std::exchange(part.first, false), wire::FinishReason::kNone));
   }
   if (ended) out += SseEvent(wire::OpenAiChunk(request.head, choice, "", false, part.answer.finish));
   if (!out.empty()) request.exchange->Write(std::move(out));
@@ -381,7 +405,8 @@ void Service::FinishRequest(Request& request) {
                       {"x-prompt-tokens", std::to_string(times.input_tokens)},
                       {"x-generated-tokens", std::to_string(times.generated_tokens)}};
   const bool as_array = request.route == Route::kCompat || request.route == Route::kInvocations;
-  response.body = openai ? wire::OpenAiAnswer(request.head, answers) : wire::TgiAnswer(answers.front(), request.call.details, as_array);
+  response.body = openai ? wire::OpenAiAnswer(request.head, answers)
+                         : wire::TgiAnswer(answers.front(), request.call.details, as_array);
   request.exchange->Send(std::move(response));
 }
 

@@ -51,7 +51,8 @@ int64_t KvTokens(const Settings& settings, int64_t bytes_per_token) {
   int64_t tokens = settings.Int("MAX_BATCH_TOTAL_TOKENS");
   if (tokens == 0) {
     const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, free_bytes / 4 / std::max<int64_t>(1, bytes_per_token)));
+    tokens = std::min<int64_t>(kDefaultKvTokens,
+                               std::max<int64_t>(2048, free_bytes / 4 / std::max<int64_t>(1, bytes_per_token)));
   }
   return std::max<int64_t>(1, tokens / kBlockSize) * kBlockSize;
 }
@@ -68,10 +69,11 @@ absl::StatusOr<Model> Load(const Settings& settings) {
                            .block_size = kBlockSize,
                            .max_tokens_per_forward = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"))};
   PATELLA_ASSIGN_OR_RETURN(model.executor, LoadCpu(*model.file, options));
-  LogInfo("memory", {{"weights_mib", model.file->file_size() >> 20},
-                     {"kv_mib", (kv_tokens * model.info.kv_bytes_per_token) >> 20},
-                     {"kv_tokens", kv_tokens},
-                     {"logits_mib", (static_cast<int64_t>(model.info.vocab) * 4 * options.max_tokens_per_forward) >> 20}});
+  LogInfo("memory",
+          {{"weights_mib", model.file->file_size() >> 20},
+           {"kv_mib", (kv_tokens * model.info.kv_bytes_per_token) >> 20},
+           {"kv_tokens", kv_tokens},
+           {"logits_mib", (static_cast<int64_t>(model.info.vocab) * 4 * options.max_tokens_per_forward) >> 20}});
   return model;
 }
 
@@ -99,25 +101,30 @@ absl::Status CheckOptions(const ServiceOptions& options, const Model& model) {
                                       ", but the model's context is " + std::to_string(model.info.context_length));
   }
   if (options.max_total_tokens > kv) {
-    return absl::InvalidArgumentError("MAX_TOTAL_TOKENS is " + std::to_string(options.max_total_tokens) + ", but the KV cache holds " +
-                                      std::to_string(kv) + " tokens: lower it or raise MAX_BATCH_TOTAL_TOKENS");
+    return absl::InvalidArgumentError("MAX_TOTAL_TOKENS is " + std::to_string(options.max_total_tokens) +
+                                      ", but the KV cache holds " + std::to_string(kv) +
+                                      " tokens: lower it or raise MAX_BATCH_TOTAL_TOKENS");
   }
   if (options.max_input_tokens >= options.max_total_tokens) {
     return absl::InvalidArgumentError("MAX_INPUT_TOKENS (" + std::to_string(options.max_input_tokens) +
-                                      ") must be below MAX_TOTAL_TOKENS (" + std::to_string(options.max_total_tokens) + ")");
+                                      ") must be below MAX_TOTAL_TOKENS (" + std::to_string(options.max_total_tokens) +
+                                      ")");
   }
   return absl::OkStatus();
 }
 
 // Everything that exists once the model is loaded. Made off the loop's thread, used and destroyed on it.
 struct Running {
-  Running(http::Loop& loop, const Settings& settings, Model loaded, ServiceOptions options, const SchedulerOptions& schedule, const Limits& limits)
+  Running(http::Loop& loop, const Settings& settings, Model loaded, ServiceOptions options,
+          const SchedulerOptions& schedule, const Limits& limits)
       : model(std::move(loaded)),
         service(loop, *model.tokenizer, std::move(options)),
-        engine(*model.executor, schedule, limits, [this](int32_t token) { return model.tokenizer->IsEndOfGeneration(token); },
-               [this, &loop](std::vector<Event> events) {
-                 loop.Post([this, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
-               }) {
+        engine(
+            *model.executor, schedule, limits,
+            [this](int32_t token) { return model.tokenizer->IsEndOfGeneration(token); },
+            [this, &loop](std::vector<Event> events) {
+              loop.Post([this, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
+            }) {
     service.Attach(engine);
     control_socket = settings.String("CONTROL_SOCKET");
   }
@@ -129,7 +136,8 @@ struct Running {
   std::unique_ptr<ControlServer> control;
 };
 
-absl::StatusOr<std::unique_ptr<Running>> Prepare(http::Loop& loop, const Settings& settings, const std::string& version) {
+absl::StatusOr<std::unique_ptr<Running>> Prepare(http::Loop& loop, const Settings& settings,
+                                                 const std::string& version) {
   PATELLA_ASSIGN_OR_RETURN(Model model, Load(settings));
   const ServiceOptions service_options = Options(settings, model, version);
   PATELLA_RETURN_IF_ERROR(CheckOptions(service_options, model));
@@ -146,7 +154,8 @@ absl::StatusOr<std::unique_ptr<Running>> Prepare(http::Loop& loop, const Setting
   auto running = std::make_unique<Running>(loop, settings, std::move(model), service_options, schedule, limits);
   PATELLA_RETURN_IF_ERROR(running->engine.WarmUp());
   if (!running->control_socket.empty()) {
-    PATELLA_ASSIGN_OR_RETURN(running->control, ControlServer::Listen(running->control_socket, running->engine, service_options));
+    PATELLA_ASSIGN_OR_RETURN(running->control,
+                             ControlServer::Listen(running->control_socket, running->engine, service_options));
   }
   return running;
 }
@@ -160,10 +169,12 @@ class Program {
     http::ServerOptions options;
     options.address = Address(settings_);
     options.port = static_cast<int>(settings_.Int("PORT"));
-    PATELLA_ASSIGN_OR_RETURN(server_, http::Server::Listen(loop_, options, [this](http::Request request, auto exchange) {
-                               if (running_ != nullptr) return running_->service.Handle(std::move(request), std::move(exchange));
-                               exchange->Send(wire::ErrorResponse(ErrorKind::kUnavailable, "the model is being loaded: try again later", request.path()));
-                             }));
+    PATELLA_ASSIGN_OR_RETURN(
+        server_, http::Server::Listen(loop_, options, [this](http::Request request, auto exchange) {
+          if (running_ != nullptr) return running_->service.Handle(std::move(request), std::move(exchange));
+          exchange->Send(wire::ErrorResponse(ErrorKind::kUnavailable, "the model is being loaded: try again later",
+                                             request.path()));
+        }));
     loop_.OnSignals({SIGINT, SIGTERM}, [this](int) { OnSignal(); });
     std::fprintf(stderr, "listening on http://%s\n", server_->address().c_str());
     std::thread loader([this] {
@@ -212,19 +223,57 @@ std::span<const Setting> EngineSettings() {
       {.name = "MODEL_ID", .help = "path of the model, a .gguf file"},
       {.name = "SERVED_MODEL_NAME", .help = "the model's name in OpenAI's answers; default: the file's name"},
       {.name = "HOSTNAME", .fallback = "127.0.0.1", .help = "address to listen on; 0.0.0.0: all"},
-      {.name = "PORT", .type = kInt, .fallback = "3000", .help = "port to listen on; 0: chosen by the kernel", .max = 65535},
+      {.name = "PORT",
+       .type = kInt,
+       .fallback = "3000",
+       .help = "port to listen on; 0: chosen by the kernel",
+       .max = 65535},
       {.name = "BACKEND", .fallback = "cpu", .help = "what computes", .choices = {"cpu"}},
       {.name = "NUM_THREADS", .type = kInt, .fallback = "0", .help = "compute threads; 0: the CPU quota", .max = 1024},
-      {.name = "NUM_SHARD", .type = kInt, .fallback = "1", .help = "tensor-parallel ranks", .aliases = {"SM_NUM_GPUS"}, .min = 1, .max = 1},
-      {.name = "MAX_CONCURRENT_REQUESTS", .type = kInt, .fallback = "128", .help = "requests in flight; more get 429", .min = 1, .max = 1e6},
-      {.name = "MAX_BATCH_PREFILL_TOKENS", .type = kInt, .fallback = "512", .help = "tokens a forward pass", .min = 1, .max = 65536},
-      {.name = "MAX_BATCH_TOTAL_TOKENS", .type = kInt, .fallback = "0", .help = "KV tokens of all running requests; 0: from memory", .max = 1e9},
-      {.name = "MAX_BATCH_SIZE", .type = kInt, .fallback = "0", .help = "sequences a forward pass; 0: unlimited", .max = 1e6},
-      {.name = "MAX_INPUT_TOKENS", .type = kInt, .fallback = "0", .help = "longest prompt; 0: MAX_TOTAL_TOKENS - 1",
-       .aliases = {"MAX_INPUT_LENGTH"}, .max = 1e9},
-      {.name = "MAX_TOTAL_TOKENS", .type = kInt, .fallback = "0", .help = "longest prompt and answer; 0: the model's context", .max = 1e9},
+      {.name = "NUM_SHARD",
+       .type = kInt,
+       .fallback = "1",
+       .help = "tensor-parallel ranks",
+       .aliases = {"SM_NUM_GPUS"},
+       .min = 1,
+       .max = 1},
+      {.name = "MAX_CONCURRENT_REQUESTS",
+       .type = kInt,
+       .fallback = "128",
+       .help = "requests in flight; more get 429",
+       .min = 1,
+       .max = 1e6},
+      {.name = "MAX_BATCH_PREFILL_TOKENS",
+       .type = kInt,
+       .fallback = "512",
+       .help = "tokens a forward pass",
+       .min = 1,
+       .max = 65536},
+      {.name = "MAX_BATCH_TOTAL_TOKENS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "KV tokens of all running requests; 0: from memory",
+       .max = 1e9},
+      {.name = "MAX_BATCH_SIZE",
+       .type = kInt,
+       .fallback = "0",
+       .help = "sequences a forward pass; 0: unlimited",
+       .max = 1e6},
+      {.name = "MAX_INPUT_TOKENS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "longest prompt; 0: MAX_TOTAL_TOKENS - 1",
+       .aliases = {"MAX_INPUT_LENGTH"},
+       .max = 1e9},
+      {.name = "MAX_TOTAL_TOKENS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "longest prompt and answer; 0: the model's context",
+       .max = 1e9},
       {.name = "CONTROL_SOCKET", .help = "path of the Unix socket for gRPC EngineControl; empty: none"},
-      {.name = "KV_RESERVATION", .fallback = "incremental", .help = "how KV is leased: incremental (may preempt) or full (never does)",
+      {.name = "KV_RESERVATION",
+       .fallback = "incremental",
+       .help = "how KV is leased: incremental (may preempt) or full (never does)",
        .choices = {"incremental", "full"}},
       {.name = "LOG_LEVEL", .fallback = "info", .help = "trace, debug, info, warn, error or off"}};
   return settings;

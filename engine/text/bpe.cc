@@ -69,7 +69,8 @@ class Bpe final : public Encoder {
       const std::string& merge = merges[rank];
       const size_t space = merge.find(' ', 1);
       if (space == std::string::npos || space + 1 == merge.size()) {
-        return absl::InvalidArgumentError(StrCat("tokenizer.ggml.merges[", rank, "] is not two tokens: the file is damaged"));
+        return absl::InvalidArgumentError(
+            StrCat("tokenizer.ggml.merges[", rank, "] is not two tokens: the file is damaged"));
       }
       const std::string left = merge.substr(0, space);
       const std::string right = merge.substr(space + 1);
@@ -117,7 +118,7 @@ class Bpe final : public Encoder {
   PreTokenizer pre_;
   bool whole_words_first_;  // Llama 3: a word that is a token is not merged
   std::array<int32_t, 256> byte_ids_;
-  std::vector<std::string> text_;  // bytes of each token
+  std::vector<std::string> text_;                                      // bytes of each token
   absl::flat_hash_map<uint64_t, std::pair<int32_t, int32_t>> merges_;  // pair of ids -> rank, id
   absl::flat_hash_map<std::string, int32_t> words_;
 };

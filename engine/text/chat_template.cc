@@ -7,7 +7,8 @@ namespace {
 
 bool Contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-// The system prompt that a ChatML template writes itself when the first message is not a system message: the one literal
+// The system prompt that a ChatML template writes itself when the first message is not a system message: the one
+// literal
 // '<|im_start|>system\n…<|im_end|>'. Empty if the template has none.
 std::string_view ChatMlDefaultSystem(std::string_view source) {
   constexpr std::string_view kStart = "<|im_start|>system";
@@ -45,7 +46,8 @@ std::string Llama3(std::string_view source, const std::vector<ChatMessage>& mess
   const auto header = [&](std::string_view role) {
     StrAppend(&out, "<|start_header_id|>", role, "<|end_header_id|>\n\n");
   };
-  if (Contains(source, "Cutting Knowledge Date")) {  // Llama 3.1 and later always write a system message, with this date
+  if (Contains(source,
+               "Cutting Knowledge Date")) {  // Llama 3.1 and later always write a system message, with this date
     header("system");
     out += "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
     if (!messages.empty() && messages[0].role == "system") out += Strip(messages[first++].content);
@@ -65,8 +67,9 @@ absl::Status CheckTurns(const std::vector<ChatMessage>& messages) {
   for (size_t i = first; i < messages.size(); ++i) {
     const std::string_view expected = (i - first) % 2 == 0 ? "user" : "assistant";
     if (messages[i].role != expected) {
-      return absl::InvalidArgumentError(StrCat("messages[", i, "].role is \"", messages[i].role, "\", expected \"", expected,
-                                               "\": this model's chat template takes user and assistant messages in turn"));
+      return absl::InvalidArgumentError(
+          StrCat("messages[", i, "].role is \"", messages[i].role, "\", expected \"", expected,
+                 "\": this model's chat template takes user and assistant messages in turn"));
     }
   }
   return absl::OkStatus();
@@ -119,7 +122,8 @@ absl::StatusOr<std::string> RenderChat(std::string_view source, const std::vecto
     return Contains(source, "<<SYS>>") ? Llama2(messages, bos, eos) : Mistral(source, messages, eos);
   }
   return absl::UnimplementedError(
-      "the model's chat template is not one of ChatML, Llama 2, Llama 3 and Mistral: use the completion routes with a prompt "
+      "the model's chat template is not one of ChatML, Llama 2, Llama 3 and Mistral: use the completion routes with a "
+      "prompt "
       "that you format");
 }
 

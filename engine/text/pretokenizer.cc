@@ -101,10 +101,14 @@ class Matcher {
 
 size_t Next(PreTokenizer kind, Matcher& matcher, size_t i) {
   switch (kind) {
-    case PreTokenizer::kGpt2: return matcher.Gpt2(i);
-    case PreTokenizer::kLlama3: return matcher.Llama3(i, 3);
-    case PreTokenizer::kQwen2: return matcher.Llama3(i, 1);
-    case PreTokenizer::kSmollm: return matcher.kind(i) == CharClass::kNumber ? i + 1 : matcher.Gpt2(i);
+    case PreTokenizer::kGpt2:
+      return matcher.Gpt2(i);
+    case PreTokenizer::kLlama3:
+      return matcher.Llama3(i, 3);
+    case PreTokenizer::kQwen2:
+      return matcher.Llama3(i, 1);
+    case PreTokenizer::kSmollm:
+      return matcher.kind(i) == CharClass::kNumber ? i + 1 : matcher.Gpt2(i);
   }
   return i + 1;
 }
@@ -116,8 +120,8 @@ absl::StatusOr<PreTokenizer> FindPreTokenizer(std::string_view name) {
   if (name == "smollm") return PreTokenizer::kSmollm;
   if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return PreTokenizer::kLlama3;
   if (name == "qwen2") return PreTokenizer::kQwen2;
-  return absl::UnimplementedError(StrCat("tokenizer.ggml.pre \"", name,
-                                         "\" is not supported; supported are gpt-2, smollm, llama-bpe and qwen2"));
+  return absl::UnimplementedError(
+      StrCat("tokenizer.ggml.pre \"", name, "\" is not supported; supported are gpt-2, smollm, llama-bpe and qwen2"));
 }
 
 void SplitWords(PreTokenizer kind, std::string_view text, std::vector<std::string_view>& words) {

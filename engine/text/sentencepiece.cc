@@ -1,5 +1,5 @@
-// SentencePiece-style BPE (Llama 2, Mistral): neighbours merge by the score of the joined token; what no token spells falls back
-// to byte tokens "<0xNN>". Spaces are spelled "▁".
+// SentencePiece-style BPE (Llama 2, Mistral): neighbours merge by the score of the joined token; what no token spells
+// falls back to byte tokens "<0xNN>". Spaces are spelled "▁".
 #include <array>
 
 #include "absl/strings/str_format.h"
@@ -79,11 +79,13 @@ class SentencePiece final : public Encoder {
 absl::StatusOr<std::unique_ptr<Encoder>> MakeSentencePiece(const GgufFile& file, const Vocabulary& vocabulary) {
   PATELLA_ASSIGN_OR_RETURN(std::vector<float> scores, file.GetFloats("tokenizer.ggml.scores"));
   if (scores.size() != vocabulary.tokens.size()) {
-    return absl::InvalidArgumentError(StrCat(file.path(), ": tokenizer.ggml.scores has ", scores.size(), " entries for ",
-                                             vocabulary.tokens.size(), " tokens: the file is damaged"));
+    return absl::InvalidArgumentError(StrCat(file.path(), ": tokenizer.ggml.scores has ", scores.size(),
+                                             " entries for ", vocabulary.tokens.size(),
+                                             " tokens: the file is damaged"));
   }
   const absl::StatusOr<int64_t> unknown = file.GetInt("tokenizer.ggml.unknown_token_id");
-  return std::make_unique<SentencePiece>(vocabulary, std::move(scores), unknown.ok() ? static_cast<int32_t>(*unknown) : 0);
+  return std::make_unique<SentencePiece>(vocabulary, std::move(scores),
+                                         unknown.ok() ? static_cast<int32_t>(*unknown) : 0);
 }
 
 }  // namespace patella::engine

@@ -30,8 +30,8 @@ absl::StatusOr<std::unique_ptr<Vocabulary>> ReadVocabulary(const GgufFile& file)
   if (file.Has("tokenizer.ggml.token_type")) {
     PATELLA_ASSIGN_OR_RETURN(const std::vector<int64_t> kinds, file.GetInts("tokenizer.ggml.token_type"));
     if (kinds.size() != count) {
-      return absl::InvalidArgumentError(StrCat(file.path(), ": tokenizer.ggml.token_type has ", kinds.size(), " entries for ",
-                                               count, " tokens: the file is damaged"));
+      return absl::InvalidArgumentError(StrCat(file.path(), ": tokenizer.ggml.token_type has ", kinds.size(),
+                                               " entries for ", count, " tokens: the file is damaged"));
     }
     for (size_t i = 0; i < count; ++i) {
       if (kinds[i] >= 1 && kinds[i] <= 6) vocabulary->kinds[i] = static_cast<TokenKind>(kinds[i]);
@@ -98,8 +98,8 @@ absl::StatusOr<int32_t> IdOr(const GgufFile& file, std::string_view key, size_t 
   if (!file.Has(key)) return otherwise < static_cast<int64_t>(vocab_size) ? otherwise : -1;
   PATELLA_ASSIGN_OR_RETURN(const int64_t id, file.GetInt(key));
   if (id < 0 || id >= static_cast<int64_t>(vocab_size)) {
-    return absl::InvalidArgumentError(StrCat(file.path(), ": ", key, " is ", id, ", but there are ", vocab_size,
-                                             " tokens: the file is damaged"));
+    return absl::InvalidArgumentError(
+        StrCat(file.path(), ": ", key, " is ", id, ", but there are ", vocab_size, " tokens: the file is damaged"));
   }
   return static_cast<int32_t>(id);
 }
@@ -108,8 +108,8 @@ absl::StatusOr<TokenizerSettings> ReadSettings(const GgufFile& file, size_t voca
   TokenizerSettings settings;
   PATELLA_ASSIGN_OR_RETURN(const std::string model, file.GetString("tokenizer.ggml.model"));
   if (model != "gpt2" && model != "llama") {
-    return absl::UnimplementedError(StrCat(file.path(), ": tokenizer.ggml.model \"", model,
-                                           "\" is not supported; supported are gpt2 and llama"));
+    return absl::UnimplementedError(
+        StrCat(file.path(), ": tokenizer.ggml.model \"", model, "\" is not supported; supported are gpt2 and llama"));
   }
   const absl::StatusOr<std::string> pre = file.GetString("tokenizer.ggml.pre");
   const bool llama3 = pre.ok() && (*pre == "llama-bpe" || *pre == "llama3" || *pre == "llama-v3");
@@ -129,7 +129,9 @@ absl::StatusOr<TokenizerSettings> ReadSettings(const GgufFile& file, size_t voca
 class GgufTokenizer final : public Tokenizer {
  public:
   GgufTokenizer(std::unique_ptr<Vocabulary> vocabulary, std::unique_ptr<Encoder> encoder, TokenizerSettings settings)
-      : vocabulary_(std::move(vocabulary)), encoder_(std::move(encoder)), settings_(std::move(settings)),
+      : vocabulary_(std::move(vocabulary)),
+        encoder_(std::move(encoder)),
+        settings_(std::move(settings)),
         written_(*vocabulary_) {
     for (std::string_view name : {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>",
                                   "<end_of_turn>", "<|end|>", "</s>"}) {

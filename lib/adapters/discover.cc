@@ -1,11 +1,11 @@
 #include "lib/adapters/discover.h"
-#include "lib/adapters/text.h"
 
 #include <algorithm>
 #include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "lib/base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace patella::adapters {
@@ -28,7 +28,7 @@ std::string Text(const json& object, const char* key) {
 
 // The value of label `name` in a line of Prometheus text, or "".
 std::string_view Label(std::string_view line, std::string_view name) {
-  const std::string key = Cat(name, "=\"");
+  const std::string key = StrCat(name, "=\"");
   const size_t begin = line.find(key);
   if (begin == std::string_view::npos) return "";
   const size_t value = begin + key.size();
@@ -44,10 +44,10 @@ int LabelInt(std::string_view line, std::string_view name) {
 absl::StatusOr<std::string> Get(const EngineTarget& target, std::string_view path, Duration timeout) {
   http::Request request;
   if (!target.authorization.empty()) request.headers.Set("Authorization", target.authorization);
-  const std::string url = Cat("http://", target.host, ":", target.port, target.path_prefix, path);
+  const std::string url = StrCat("http://", target.host, ":", target.port, target.path_prefix, path);
   absl::StatusOr<http::Response> response = http::Fetch(url, request, timeout);
   if (!response.ok()) return response.status();
-  if (response->status != 200) return absl::NotFoundError(Cat(url, " answers ", response->status));
+  if (response->status != 200) return absl::NotFoundError(StrCat(url, " answers ", response->status));
   return std::move(response->body);
 }
 
@@ -59,8 +59,8 @@ EngineKind KindOfModels(std::string_view body) {
 }
 
 absl::Status NobodyThere(const http::Url& url, const absl::Status& cause) {
-  return absl::UnavailableError(Cat("nobody answers at http://", url.host, ":", url.port, " (", cause.message(),
-                                             "): is the server running, and is this its port?"));
+  return absl::UnavailableError(StrCat("nobody answers at http://", url.host, ":", url.port, " (", cause.message(),
+                                       "): is the server running, and is this its port?"));
 }
 
 }  // namespace
@@ -127,8 +127,9 @@ absl::StatusOr<Discovery> Detect(std::string_view url_text, Duration timeout) {
   if (is_tgi && Contains(*info, "patella")) found.target.kind = EngineKind::kPatella;
   if (!is_tgi && !models.ok()) {
     return absl::FailedPreconditionError(
-        Cat("http://", url->host, ":", url->port, " answers, but has neither /info (TGI, Patella) nor /v1/models (OpenAI, "
-                     "vLLM): is this the port of an inference server?"));
+        StrCat("http://", url->host, ":", url->port,
+               " answers, but has neither /info (TGI, Patella) nor /v1/models (OpenAI, "
+               "vLLM): is this the port of an inference server?"));
   }
   if (absl::StatusOr<std::string> metrics = Get(found.target, "/metrics", timeout); metrics.ok()) {
     ReadMetrics(*metrics, found);

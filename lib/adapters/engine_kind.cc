@@ -1,28 +1,52 @@
 #include "lib/adapters/engine_kind.h"
-#include "lib/adapters/text.h"
 
 #include <array>
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "lib/base/text.h"
 
 namespace patella::adapters {
 namespace {
 
 // In the order of EngineKind.
 constexpr std::array<Engine, 4> kEngines = {{
-    {.kind = EngineKind::kPatella, .name = "Patella", .dialect = Dialect::kOpenAi, .generate_path = "/v1/completions",
-     .health_path = "/health", .models_path = "/v1/models", .metrics_path = "/metrics", .fixed_output = true,
+    {.kind = EngineKind::kPatella,
+     .name = "Patella",
+     .dialect = Dialect::kOpenAi,
+     .generate_path = "/v1/completions",
+     .health_path = "/health",
+     .models_path = "/v1/models",
+     .metrics_path = "/metrics",
+     .fixed_output = true,
      .usage_every_event = false},
-    {.kind = EngineKind::kVllm, .name = "VLLM", .dialect = Dialect::kOpenAi, .generate_path = "/v1/completions",
-     .health_path = "/health", .models_path = "/v1/models", .metrics_path = "/metrics", .fixed_output = true,
+    {.kind = EngineKind::kVllm,
+     .name = "VLLM",
+     .dialect = Dialect::kOpenAi,
+     .generate_path = "/v1/completions",
+     .health_path = "/health",
+     .models_path = "/v1/models",
+     .metrics_path = "/metrics",
+     .fixed_output = true,
      .usage_every_event = true},
-    {.kind = EngineKind::kTgi, .name = "TGI", .dialect = Dialect::kTgi, .generate_path = "/generate_stream",
-     .health_path = "/health", .models_path = "/info", .metrics_path = "/metrics", .fixed_output = false,
+    {.kind = EngineKind::kTgi,
+     .name = "TGI",
+     .dialect = Dialect::kTgi,
+     .generate_path = "/generate_stream",
+     .health_path = "/health",
+     .models_path = "/info",
+     .metrics_path = "/metrics",
+     .fixed_output = false,
      .usage_every_event = false},
-    {.kind = EngineKind::kOpenAi, .name = "OpenAI", .dialect = Dialect::kOpenAi, .generate_path = "/v1/completions",
-     .health_path = "/v1/models", .models_path = "/v1/models", .metrics_path = "", .fixed_output = true,
+    {.kind = EngineKind::kOpenAi,
+     .name = "OpenAI",
+     .dialect = Dialect::kOpenAi,
+     .generate_path = "/v1/completions",
+     .health_path = "/v1/models",
+     .models_path = "/v1/models",
+     .metrics_path = "",
+     .fixed_output = true,
      .usage_every_event = false},
 }};
 
@@ -36,9 +60,9 @@ absl::StatusOr<EngineKind> ParseEngineKind(std::string_view name) {
   std::string known;
   for (const Engine& engine : kEngines) {
     if (absl::EqualsIgnoreCase(ToAbsl(engine.name), ToAbsl(name))) return engine.kind;
-    known += Cat(known.empty() ? "" : ", ", engine.name);
+    known += StrCat(known.empty() ? "" : ", ", engine.name);
   }
-  return absl::InvalidArgumentError(Cat("unknown engine type \"", name, "\": expected one of ", known));
+  return absl::InvalidArgumentError(StrCat("unknown engine type \"", name, "\": expected one of ", known));
 }
 
 }  // namespace patella::adapters

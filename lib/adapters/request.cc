@@ -1,7 +1,7 @@
 #include <string>
 
 #include "lib/adapters/generation.h"
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace patella::adapters {
@@ -11,8 +11,7 @@ using nlohmann::json;
 
 json TgiBody(const Generation& generation) {
   return {{"inputs", generation.prompt},
-          {"parameters",
-           {{"max_new_tokens", generation.max_output_tokens}, {"do_sample", false}, {"details", true}}}};
+          {"parameters", {{"max_new_tokens", generation.max_output_tokens}, {"do_sample", false}, {"details", true}}}};
 }
 
 json OpenAiBody(const EngineTarget& target, const Generation& generation) {
@@ -35,7 +34,7 @@ http::Request GenerationRequest(const EngineTarget& target, const Generation& ge
   const Engine& engine = EngineOf(target.kind);
   http::Request request;
   request.method = "POST";
-  request.target = Cat(target.path_prefix, engine.generate_path);
+  request.target = StrCat(target.path_prefix, engine.generate_path);
   request.headers.Set("Content-Type", "application/json");
   request.headers.Set("Accept", "text/event-stream");
   if (!target.authorization.empty()) request.headers.Set("Authorization", target.authorization);

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "lib/adapters/generation.h"
-#include "lib/adapters/text.h"
+#include "lib/base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace patella::adapters {
@@ -64,7 +64,7 @@ struct StreamParser::State {
     }
     const json event = json::parse(data, nullptr, /*allow_exceptions=*/false);
     if (!event.is_object()) {
-      status = absl::InternalError(Cat("the engine's stream is not JSON: ", data.substr(0, 80)));
+      status = absl::InternalError(StrCat("the engine's stream is not JSON: ", data.substr(0, 80)));
     } else if (event.contains("error") && !event["error"].is_null()) {
       status = ErrorOfEvent(event, data);
     } else if (dialect == Dialect::kTgi) {
@@ -110,8 +110,8 @@ struct StreamParser::State {
     const auto ids = choice.find("token_ids");
     if (ids != choice.end() && ids->is_array()) return static_cast<int>(ids->size());
     const auto delta = choice.find("delta");
-    const bool text = HasText(choice, "text") ||
-                      (delta != choice.end() && delta->is_object() && HasText(*delta, "content"));
+    const bool text =
+        HasText(choice, "text") || (delta != choice.end() && delta->is_object() && HasText(*delta, "content"));
     const bool opening = delta != choice.end() && delta->is_object() && delta->contains("role") && !text;
     return text || (!last && !opening) ? 1 : 0;
   }

@@ -14,10 +14,11 @@ namespace {
 constexpr size_t kMaxErrors = 20;
 constexpr size_t kMaxFileBytes = 1 << 20;
 
-constexpr TextRule kDnsLabel = {.max_length = 40,
-                                .required = true,
-                                .pattern = "[a-z]([-a-z0-9]*[a-z0-9])?",
-                                .expected = "a name of at most 40 lower-case letters, digits and dashes that begins with a letter"};
+constexpr TextRule kDnsLabel = {
+    .max_length = 40,
+    .required = true,
+    .pattern = "[a-z]([-a-z0-9]*[a-z0-9])?",
+    .expected = "a name of at most 40 lower-case letters, digits and dashes that begins with a letter"};
 constexpr TextRule kUri = {.max_length = 1024,
                            .required = true,
                            .pattern = "(pvc|image|hf|file)://[^\\s]+",
@@ -28,8 +29,9 @@ void ReadMetadata(Section& s, Metadata* out) {
   s.Text("namespace", &out->namespace_name, {.max_length = 63});
   s.Map("labels", &out->labels);
   s.Map("annotations", &out->annotations);
-  for (const char* added : {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences", "finalizers",
-                            "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generateName"}) {
+  for (const char* added :
+       {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences", "finalizers",
+        "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generateName"}) {
     s.Ignore(added);
   }
 }
@@ -59,7 +61,9 @@ void ReadEngine(Section& s, EngineSpec* out) {
   s.TextList("args", &out->args, 64, {.max_length = 1024});
   s.SubList("env", 64, [out](Section& variable) {
     EnvVar value;
-    variable.Text("name", &value.name, {.required = true, .pattern = "[A-Za-z_][A-Za-z0-9_]*", .expected = "a name of an environment variable"});
+    variable.Text(
+        "name", &value.name,
+        {.required = true, .pattern = "[A-Za-z_][A-Za-z0-9_]*", .expected = "a name of an environment variable"});
     variable.Text("value", &value.value, {.max_length = 4096});
     out->env.push_back(value);
   });
@@ -74,7 +78,9 @@ void ReadObjectives(Section& s, ObjectivesSpec* out) {
     item.Int("targetMs", &objective.target_ms, {.min = 1, .max = 3'600'000, .unit = "milliseconds", .required = true});
     out->latency.push_back(objective);
   });
-  s.Sub("throughput", [out](Section& t) { t.Int("minTokensPerSecond", &out->throughput.min_tokens_per_second, {.min = 1, .max = 100'000'000}); });
+  s.Sub("throughput", [out](Section& t) {
+    t.Int("minTokensPerSecond", &out->throughput.min_tokens_per_second, {.min = 1, .max = 100'000'000});
+  });
   s.Sub("cost", [out](Section& c) {
     c.DecimalText("maxPerHour", &out->cost.max_per_hour, {.example = "40.00"});
     c.DecimalText("maxPerMillionTokens", &out->cost.max_per_million_tokens, {.example = "2.50"});
@@ -115,7 +121,8 @@ void ReadPolicies(Section& s, InferenceDeploymentSpec* out) {
     t.Enum("mode", &out->scaling.mode);
     t.Int("minReplicas", &out->scaling.min_replicas, {.min = 0, .max = 1000});
     t.Int("maxReplicas", &out->scaling.max_replicas, {.min = 1, .max = 1000});
-    t.Int("scaleDownStabilizationSeconds", &out->scaling.scale_down_stabilization_seconds, {.max = 86'400, .unit = "seconds"});
+    t.Int("scaleDownStabilizationSeconds", &out->scaling.scale_down_stabilization_seconds,
+          {.max = 86'400, .unit = "seconds"});
   });
   s.Sub("admission", [out](Section& a) {
     a.Sub("queue", [out](Section& q) {
@@ -124,13 +131,15 @@ void ReadPolicies(Section& s, InferenceDeploymentSpec* out) {
     });
     a.Enum("overflow", &out->admission.overflow);
   });
-  s.Sub("drain", [out](Section& d) { d.Int("maxSeconds", &out->drain_max_seconds, {.max = 86'400, .unit = "seconds"}); });
+  s.Sub("drain",
+        [out](Section& d) { d.Int("maxSeconds", &out->drain_max_seconds, {.max = 86'400, .unit = "seconds"}); });
   s.Enum("updatePolicy", &out->update_policy);
   s.Bool("paused", &out->paused);
 }
 
 void ReadSpec(Section& s, InferenceDeploymentSpec* out) {
-  s.Sub("model", [out](Section& m) { ReadModel(m, &out->model); }, true);
+  s.Sub(
+      "model", [out](Section& m) { ReadModel(m, &out->model); }, true);
   s.Sub("engine", [out](Section& e) { ReadEngine(e, &out->engine); });
   s.Sub("hardware", [out](Section& h) {
     h.TextList("acceleratorClasses", &out->hardware.accelerator_classes, 32, kDnsLabel);
@@ -151,7 +160,8 @@ void ReadSpec(Section& s, InferenceDeploymentSpec* out) {
 
 void ReadAccelerator(Section& s, AcceleratorClass* out) {
   s.Int("memoryGiB", &out->memory_gib, {.min = 1, .max = 4096, .unit = "GiB", .required = true});
-  s.Int("memoryBandwidthGBps", &out->memory_bandwidth_gbps, {.min = 1, .max = 100'000, .unit = "GB/s", .required = true});
+  s.Int("memoryBandwidthGBps", &out->memory_bandwidth_gbps,
+        {.min = 1, .max = 100'000, .unit = "GB/s", .required = true});
   s.Int("fp16TFLOPS", &out->fp16_tflops, {.min = 1, .max = 100'000, .unit = "TFLOPS", .required = true});
   s.Int("interconnectGBps", &out->interconnect_gbps, {.max = 100'000, .unit = "GB/s"});
   s.Int("acceleratorsPerNode", &out->accelerators_per_node, {.min = 1, .max = 64});
@@ -178,14 +188,17 @@ YAML::Node NodeAt(const YAML::Node& root, std::string_view path) {
 }
 
 template <typename T>
-void ReadObject(const YAML::Node& document, Section& root, T* out, ErrorList* errors, void (*read)(Section&, decltype(out))) {
+void ReadObject(const YAML::Node& document, Section& root, T* out, ErrorList* errors,
+                void (*read)(Section&, decltype(out))) {
   const size_t before = errors->lines().size();
-  root.Sub("metadata", [out](Section& m) { ReadMetadata(m, &out->metadata); }, true);
+  root.Sub(
+      "metadata", [out](Section& m) { ReadMetadata(m, &out->metadata); }, true);
   read(root, out);
   root.Ignore("status");
   root.Finish();
   if (errors->lines().size() > before) return;
-  for (const Violation& violation : Validate(*out)) errors->Add(violation.path, NodeAt(document, violation.path), violation.message);
+  for (const Violation& violation : Validate(*out))
+    errors->Add(violation.path, NodeAt(document, violation.path), violation.message);
 }
 
 void ReadDocument(const YAML::Node& document, ErrorList* errors, std::vector<Object>* out) {
@@ -195,25 +208,28 @@ void ReadDocument(const YAML::Node& document, ErrorList* errors, std::vector<Obj
   root.Text("apiVersion", &version, {.required = true});
   root.Text("kind", &kind, {.required = true});
   if (!version.empty() && version != kApiVersion) {
-    return errors->Add("apiVersion", document["apiVersion"], StrCat("expected ", kApiVersion, ", found \"", version, "\""));
+    return errors->Add("apiVersion", document["apiVersion"],
+                       StrCat("expected ", kApiVersion, ", found \"", version, "\""));
   }
   if (kind == "InferenceDeployment") {
     InferenceDeployment object;
     ReadObject<InferenceDeployment>(document, root, &object, errors, [](Section& s, InferenceDeployment* o) {
-      s.Sub("spec", [o](Section& spec) { ReadSpec(spec, &o->spec); }, true);
+      s.Sub(
+          "spec", [o](Section& spec) { ReadSpec(spec, &o->spec); }, true);
     });
     out->push_back(std::move(object));
   } else if (kind == "AcceleratorClass") {
     AcceleratorClass object;
     ReadObject<AcceleratorClass>(document, root, &object, errors, [](Section& s, AcceleratorClass* o) {
-      s.Sub("spec", [o](Section& spec) { ReadAccelerator(spec, o); }, true);
+      s.Sub(
+          "spec", [o](Section& spec) { ReadAccelerator(spec, o); }, true);
     });
     out->push_back(std::move(object));
   } else if (!kind.empty()) {
     const std::string near = NearMiss(kind, {"InferenceDeployment", "AcceleratorClass"});
     errors->Add("kind", document["kind"],
-                StrCat("expected InferenceDeployment or AcceleratorClass, found \"", kind, "\"", near.empty() ? "" : "; did you mean ", near,
-                       near.empty() ? "" : "?"));
+                StrCat("expected InferenceDeployment or AcceleratorClass, found \"", kind, "\"",
+                       near.empty() ? "" : "; did you mean ", near, near.empty() ? "" : "?"));
   }
 }
 
@@ -251,8 +267,10 @@ absl::StatusOr<std::vector<Object>> ParseFile(const std::string& path) {
   if (!file) return absl::NotFoundError(StrCat(path, ": cannot be opened: check the path given with -f"));
   std::string text(kMaxFileBytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || (file.gcount() == 0 && !file.eof())) return absl::NotFoundError(StrCat(path, ": cannot be read: is it a directory?"));
-  if (static_cast<size_t>(file.gcount()) > kMaxFileBytes) return absl::InvalidArgumentError(StrCat(path, ": is larger than 1 MiB"));
+  if (file.bad() || (file.gcount() == 0 && !file.eof()))
+    return absl::NotFoundError(StrCat(path, ": cannot be read: is it a directory?"));
+  if (static_cast<size_t>(file.gcount()) > kMaxFileBytes)
+    return absl::InvalidArgumentError(StrCat(path, ": is larger than 1 MiB"));
   text.resize(static_cast<size_t>(file.gcount()));
   const size_t slash = path.rfind('/');
   return Parse(text, slash == std::string::npos ? path : path.substr(slash + 1));
@@ -264,7 +282,9 @@ absl::StatusOr<InferenceDeployment> ParseOneDeployment(const std::string& path) 
   for (const Object& object : objects) {
     const auto* deployment = std::get_if<InferenceDeployment>(&object);
     if (deployment == nullptr) continue;
-    if (found != nullptr) return absl::InvalidArgumentError(StrCat(path, ": holds more than one InferenceDeployment; one is served at a time"));
+    if (found != nullptr)
+      return absl::InvalidArgumentError(
+          StrCat(path, ": holds more than one InferenceDeployment; one is served at a time"));
     found = deployment;
   }
   if (found == nullptr) return absl::InvalidArgumentError(StrCat(path, ": holds no InferenceDeployment"));

@@ -37,8 +37,10 @@ class Writer {
     if (!yaml.empty()) node_[name] = YAML::Load(yaml);
   }
   void Sub(const char* name, const Writer& sub, bool required = false) {
-    if (sub.node_.size() > 0) node_[name] = sub.node_;
-    else if (required) node_[name] = YAML::Node(YAML::NodeType::Map);
+    if (sub.node_.size() > 0)
+      node_[name] = sub.node_;
+    else if (required)
+      node_[name] = YAML::Node(YAML::NodeType::Map);
   }
   void Append(const char* name, const Writer& item) { node_[name].push_back(item.node_); }
   std::string ToYaml() const {
@@ -56,7 +58,8 @@ class Writer {
   }
 
   static bool IsPlain(const std::string& text) {
-    static const std::regex kPlain("[A-Za-z][-A-Za-z0-9_./]*(://[-A-Za-z0-9_./]+)?"), kWord("true|false|null|yes|no|on|off|y|n", std::regex::icase);
+    static const std::regex kPlain("[A-Za-z][-A-Za-z0-9_./]*(://[-A-Za-z0-9_./]+)?"),
+        kWord("true|false|null|yes|no|on|off|y|n", std::regex::icase);
     return std::regex_match(text, kPlain) && !std::regex_match(text, kWord);
   }
 
@@ -174,7 +177,8 @@ Writer ScalingOf(const ScalingSpec& scaling) {
   w.Enum("mode", scaling.mode, fallback.mode);
   w.Int("minReplicas", scaling.min_replicas, fallback.min_replicas);
   w.Int("maxReplicas", scaling.max_replicas, fallback.max_replicas);
-  w.Int("scaleDownStabilizationSeconds", scaling.scale_down_stabilization_seconds, fallback.scale_down_stabilization_seconds);
+  w.Int("scaleDownStabilizationSeconds", scaling.scale_down_stabilization_seconds,
+        fallback.scale_down_stabilization_seconds);
   return w;
 }
 
@@ -238,7 +242,9 @@ std::string Document(const char* kind, const Metadata& metadata, const Writer& s
 
 }  // namespace
 
-std::string Print(const InferenceDeployment& deployment) { return Document("InferenceDeployment", deployment.metadata, SpecOf(deployment.spec)); }
+std::string Print(const InferenceDeployment& deployment) {
+  return Document("InferenceDeployment", deployment.metadata, SpecOf(deployment.spec));
+}
 
 std::string Print(const AcceleratorClass& accelerator) {
   const AcceleratorClass fallback;

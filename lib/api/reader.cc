@@ -105,12 +105,15 @@ Section::Section(const YAML::Node& node, std::string path, ErrorList* errors)
   std::vector<std::string> seen;
   for (const auto& field : node_) {
     const std::string key = field.first.IsScalar() ? field.first.Scalar() : "?";
-    if (std::find(seen.begin(), seen.end(), key) != seen.end()) errors_->Add(PathOf(key), field.first, "is given twice");
+    if (std::find(seen.begin(), seen.end(), key) != seen.end())
+      errors_->Add(PathOf(key), field.first, "is given twice");
     seen.push_back(key);
   }
 }
 
-std::string Section::PathOf(std::string_view name) const { return path_.empty() ? std::string(name) : StrCat(path_, ".", name); }
+std::string Section::PathOf(std::string_view name) const {
+  return path_.empty() ? std::string(name) : StrCat(path_, ".", name);
+}
 
 YAML::Node Section::Find(std::string_view name) {
   known_.emplace_back(name);
@@ -137,20 +140,24 @@ void Section::Text(std::string_view name, std::string* out, const TextRule& rule
   const std::string_view expected = rule.expected.empty() ? "text" : rule.expected;
   if (!node.IsScalar()) return Wrong(name, node, expected);
   const ScalarKind kind = KindOf(node);
-  if (kind != ScalarKind::kText && kind != ScalarKind::kQuoted) return Wrong(name, node, StrCat("text; put it in quotes: \"", node.Scalar(), "\""));
+  if (kind != ScalarKind::kText && kind != ScalarKind::kQuoted)
+    return Wrong(name, node, StrCat("text; put it in quotes: \"", node.Scalar(), "\""));
   const std::string& text = node.Scalar();
   if (text.size() > rule.max_length) return Wrong(name, node, StrCat("at most ", rule.max_length, " characters"));
   if (rule.required && text.empty()) return Wrong(name, node, expected);
-  if (!rule.pattern.empty() && !std::regex_match(text, std::regex(std::string(rule.pattern)))) return Wrong(name, node, expected);
+  if (!rule.pattern.empty() && !std::regex_match(text, std::regex(std::string(rule.pattern))))
+    return Wrong(name, node, expected);
   *out = text;
 }
 
 void Section::Int(std::string_view name, int* out, const IntRule& rule) {
   const YAML::Node node = FindRequired(name, rule.required);
   if (node.Type() == YAML::NodeType::Undefined) return;
-  const std::string what = StrCat("a whole number", rule.unit.empty() ? "" : " of ", rule.unit, " from ", rule.min, " to ", rule.max);
+  const std::string what =
+      StrCat("a whole number", rule.unit.empty() ? "" : " of ", rule.unit, " from ", rule.min, " to ", rule.max);
   int64_t value = 0;
-  if (!node.IsScalar() || KindOf(node) != ScalarKind::kInt || !ParseInt(node.Scalar(), &value)) return Wrong(name, node, what);
+  if (!node.IsScalar() || KindOf(node) != ScalarKind::kInt || !ParseInt(node.Scalar(), &value))
+    return Wrong(name, node, what);
   if (value < rule.min || value > rule.max) return Wrong(name, node, what);
   *out = static_cast<int>(value);
 }
@@ -175,7 +182,8 @@ void Section::DecimalText(std::string_view name, Decimal* out, const DecimalRule
   static const std::regex kPattern("[0-9]{1,12}(\\.[0-9]{1,9})?");
   std::string expected = StrCat("a decimal in quotes such as \"", rule.example, "\"");
   if (!node.IsScalar()) return Wrong(name, node, expected);
-  if (KindOf(node) != ScalarKind::kQuoted || !std::regex_match(node.Scalar(), kPattern)) return Wrong(name, node, expected);
+  if (KindOf(node) != ScalarKind::kQuoted || !std::regex_match(node.Scalar(), kPattern))
+    return Wrong(name, node, expected);
   const double value = ToDouble(node.Scalar());
   StrAppend(&expected, rule.exclusive ? " between " : " from ", rule.min, rule.exclusive ? " and " : " to ", rule.max);
   const bool inside = rule.exclusive ? value > rule.min && value < rule.max : value >= rule.min && value <= rule.max;
@@ -189,9 +197,11 @@ void Section::Map(std::string_view name, StringMap* out) {
   if (!node.IsMap()) return Wrong(name, node, "a map of names to text");
   for (const auto& field : node) {
     const std::string key = field.first.IsScalar() ? field.first.Scalar() : "";
-    const bool text = field.second.IsScalar() && (KindOf(field.second) == ScalarKind::kText || KindOf(field.second) == ScalarKind::kQuoted);
+    const bool text = field.second.IsScalar() &&
+                      (KindOf(field.second) == ScalarKind::kText || KindOf(field.second) == ScalarKind::kQuoted);
     if (key.empty() || !text) {
-      errors_->Add(StrCat(PathOf(name), "[", key, "]"), field.second, StrCat("expected text (in quotes), found ", Shown(field.second)));
+      errors_->Add(StrCat(PathOf(name), "[", key, "]"), field.second,
+                   StrCat("expected text (in quotes), found ", Shown(field.second)));
     } else {
       (*out)[key] = field.second.Scalar();
     }
@@ -206,8 +216,9 @@ void Section::TextList(std::string_view name, std::vector<std::string>* out, siz
   for (size_t i = 0; i < node.size(); ++i) {
     const YAML::Node item = node[i];
     const bool text = item.IsScalar() && (KindOf(item) == ScalarKind::kText || KindOf(item) == ScalarKind::kQuoted);
-    const bool matches = text && item.Scalar().size() <= rule.max_length &&
-                         (rule.pattern.empty() || std::regex_match(item.Scalar(), std::regex(std::string(rule.pattern))));
+    const bool matches =
+        text && item.Scalar().size() <= rule.max_length &&
+        (rule.pattern.empty() || std::regex_match(item.Scalar(), std::regex(std::string(rule.pattern))));
     if (matches) {
       out->push_back(item.Scalar());
     } else {
@@ -237,8 +248,8 @@ void Section::Choice(std::string_view name, size_t* index, const std::string_vie
   }
   const std::string near = NearMiss(value, {names, names + count});
   errors_->Add(PathOf(name), node,
-               StrCat("expected ", Quoted(names, count), ", found ", Shown(node), near.empty() ? "" : "; did you mean ", near,
-                      near.empty() ? "" : "?"));
+               StrCat("expected ", Quoted(names, count), ", found ", Shown(node), near.empty() ? "" : "; did you mean ",
+                      near, near.empty() ? "" : "?"));
 }
 
 void Section::Sub(std::string_view name, const std::function<void(Section&)>& read, bool required) {
@@ -269,7 +280,8 @@ void Section::Finish() {
     const std::string key = field.first.IsScalar() ? field.first.Scalar() : "?";
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string near = NearMiss(key, known_);
-    const std::string hint = near.empty() ? StrCat("; the fields here are ", Join(known_, ", ")) : StrCat("; did you mean ", near, "?");
+    const std::string hint =
+        near.empty() ? StrCat("; the fields here are ", Join(known_, ", ")) : StrCat("; did you mean ", near, "?");
     errors_->Add(PathOf(key), field.first, StrCat("unknown field", hint));
   }
 }

@@ -38,8 +38,8 @@ struct IntRule {
 struct TextRule {
   size_t max_length = 253;
   bool required = false;
-  std::string_view pattern = {};  // ECMAScript, anchored
-  std::string_view expected = {}; // what the pattern means: "a DNS label such as \"llama-2-7b\""
+  std::string_view pattern = {};   // ECMAScript, anchored
+  std::string_view expected = {};  // what the pattern means: "a DNS label such as \"llama-2-7b\""
 };
 
 struct DecimalRule {
@@ -95,7 +95,8 @@ class Section {
   std::vector<std::string> known_;
 };
 
-// Closest of `candidates` to `word` if it is near enough to be a slip (edit distance ≤ 2, or equal but for case), else "".
+// Closest of `candidates` to `word` if it is near enough to be a slip (edit distance ≤ 2, or equal but for case), else
+// "".
 std::string NearMiss(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace patella::api

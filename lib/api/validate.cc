@@ -15,7 +15,9 @@ std::string_view SchemeOf(std::string_view uri) {
 void CheckModel(const InferenceDeploymentSpec& spec, std::vector<Violation>& out) {
   const std::string_view scheme = SchemeOf(spec.model.uri);
   if (scheme == "hf" && spec.engine.type == EngineType::kPatella) {
-    out.push_back({"spec.model.uri", "hf:// needs an engine that downloads models itself (VLLM or TGI); Patella's takes pvc://, image:// or file://"});
+    out.push_back({"spec.model.uri",
+                   "hf:// needs an engine that downloads models itself (VLLM or TGI); Patella's takes pvc://, image:// "
+                   "or file://"});
   }
   if (spec.model.token_secret_ref && scheme != "hf") {
     out.push_back({"spec.model.tokenSecretRef", "is only used with a hf:// uri: remove it"});
@@ -47,7 +49,8 @@ void CheckLatency(const std::vector<LatencyObjective>& latency, std::vector<Viol
     for (const LatencyObjective& other : latency) {
       if (latency[i].metric == LatencyMetric::kEndToEnd && other.metric == LatencyMetric::kTimeToFirstToken &&
           latency[i].quantile == other.quantile && latency[i].target_ms < other.target_ms) {
-        out.push_back({path + ".targetMs", "EndToEnd includes TimeToFirstToken, so its target must not be the smaller"});
+        out.push_back(
+            {path + ".targetMs", "EndToEnd includes TimeToFirstToken, so its target must not be the smaller"});
       }
     }
   }
@@ -62,17 +65,21 @@ void CheckObjectives(const ObjectivesSpec& objectives, std::vector<Violation>& o
 
 void CheckScaling(const InferenceDeploymentSpec& spec, std::vector<Violation>& out) {
   if (spec.scaling.min_replicas > spec.scaling.max_replicas) {
-    out.push_back({"spec.scaling.minReplicas", StrCat("must be at most maxReplicas, which is ", spec.scaling.max_replicas)});
+    out.push_back(
+        {"spec.scaling.minReplicas", StrCat("must be at most maxReplicas, which is ", spec.scaling.max_replicas)});
   }
   const QueueSpec& queue = spec.admission.queue;
   if (queue.max_requests > 0 && queue.max_wait_ms == 0) {
-    out.push_back({"spec.admission.queue.maxWaitMs", "must be at least 1 when maxRequests is: a queue needs a deadline"});
+    out.push_back(
+        {"spec.admission.queue.maxWaitMs", "must be at least 1 when maxRequests is: a queue needs a deadline"});
   }
   if (queue.max_requests == 0 && queue.max_wait_ms > 0) {
-    out.push_back({"spec.admission.queue.maxRequests", "must be at least 1 when maxWaitMs is: nothing can wait in a queue of 0"});
+    out.push_back(
+        {"spec.admission.queue.maxRequests", "must be at least 1 when maxWaitMs is: nothing can wait in a queue of 0"});
   }
   if (spec.tuning.mode == TuningMode::kOff && !spec.max_concurrent_requests) {
-    out.push_back({"spec.maxConcurrentRequests", "is needed with tuning.mode: Off, because nothing else sets the limit"});
+    out.push_back(
+        {"spec.maxConcurrentRequests", "is needed with tuning.mode: Off, because nothing else sets the limit"});
   }
 }
 

@@ -367,8 +367,10 @@ void Connection::Close(bool client_left, bool reset) {
 void Connection::CloseForServer() {
   if (const auto exchange = std::exchange(exchange_, nullptr)) {
     exchange->connection = nullptr;
-    // A handler may hold its exchange in the callback that it gave it: if the loop ends before this runs, that circle is cut all the same.
-    const std::shared_ptr<ExchangeState> held(exchange.get(), [exchange](ExchangeState*) { exchange->DropCallbacks(); });
+    // A handler may hold its exchange in the callback that it gave it: if the loop ends before this runs, that circle
+    // is cut all the same.
+    const std::shared_ptr<ExchangeState> held(exchange.get(),
+                                              [exchange](ExchangeState*) { exchange->DropCallbacks(); });
     core_->mailbox->Post([held] { held->End(/*left=*/true); });
   }
   Close(false);

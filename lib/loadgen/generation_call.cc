@@ -1,8 +1,8 @@
 #include "lib/loadgen/generation_call.h"
-#include "lib/adapters/text.h"
 
 #include <utility>
 
+#include "lib/base/text.h"
 
 namespace patella::loadgen {
 namespace {
@@ -30,7 +30,8 @@ class Call final : public GenerationCall, public std::enable_shared_from_this<Ca
   void Abandon() override {
     events_ = {};
     Cancel();
-    call_.reset();  // its handlers hold this: without the loop, which may have stopped, nothing else would cut the circle
+    call_.reset();  // its handlers hold this: without the loop, which may have stopped, nothing else would cut the
+                    // circle
   }
 
  private:
@@ -66,7 +67,7 @@ class Call final : public GenerationCall, public std::enable_shared_from_this<Ca
   }
 
   static absl::Status OfHttp(int status, std::string_view words) {
-    const std::string message = Cat("the engine answers ", status, ": ", words);
+    const std::string message = StrCat("the engine answers ", status, ": ", words);
     if (status == 429) return absl::ResourceExhaustedError(message);
     if (status == 502 || status == 503) return absl::UnavailableError(message);
     return status < 500 && status != 424 ? absl::FailedPreconditionError(message) : absl::InternalError(message);
@@ -85,7 +86,8 @@ class Call final : public GenerationCall, public std::enable_shared_from_this<Ca
 
 }  // namespace
 
-std::shared_ptr<GenerationCall> GenerationCall::Start(http::Loop& loop, http::Client& client, const adapters::EngineTarget& target,
+std::shared_ptr<GenerationCall> GenerationCall::Start(http::Loop& loop, http::Client& client,
+                                                      const adapters::EngineTarget& target,
                                                       const adapters::Generation& generation, CallEvents events) {
   auto call = std::make_shared<Call>(loop, target.kind, std::move(events));
   call->Begin(client, adapters::GenerationRequest(target, generation));

@@ -15,8 +15,9 @@
 namespace patella::loadgen {
 
 struct CallResult {
-  // OK: every token came. Unavailable: no connection, or broken off, or 502/503; ResourceExhausted: 429; FailedPrecondition: another
-  // refusal (4xx), with the engine's words; Internal: it failed while generating; Cancelled: by Cancel.
+  // OK: every token came. Unavailable: no connection, or broken off, or 502/503; ResourceExhausted: 429;
+  // FailedPrecondition: another refusal (4xx), with the engine's words; Internal: it failed while generating;
+  // Cancelled: by Cancel.
   absl::Status status;
   int http_status = 0;  // 0: no answer
   int output_tokens = 0;
@@ -31,7 +32,8 @@ struct CallEvents {
 class GenerationCall {
  public:
   // `client` talks to target's host and port.
-  static std::shared_ptr<GenerationCall> Start(http::Loop& loop, http::Client& client, const adapters::EngineTarget& target,
+  static std::shared_ptr<GenerationCall> Start(http::Loop& loop, http::Client& client,
+                                               const adapters::EngineTarget& target,
                                                const adapters::Generation& generation, CallEvents events);
   virtual ~GenerationCall() = default;
   virtual void Cancel() = 0;   // on_end(Cancelled) follows

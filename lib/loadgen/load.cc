@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "lib/base/random.h"
+#include "lib/base/text.h"
 #include "lib/loadgen/generation_call.h"
-#include "lib/adapters/text.h"
 #include "lib/loadgen/prompts.h"
 
 namespace patella::loadgen {
@@ -30,9 +30,16 @@ std::vector<double> Arrivals(double rate, double duration_s, size_t at_most, uin
 
 class LoadImpl final : public Load {
  public:
-  LoadImpl(http::Loop& loop, const adapters::EngineTarget& target, LoadOptions options, std::function<void(LoadResult)> on_done)
-      : loop_(loop), target_(target), options_(std::move(options)), on_done_(std::move(on_done)), random_(options_.seed),
-        prompts_(options_.seed ^ 0x9e3779b97f4a7c15u), client_(ClientFor(loop, target)), begun_(loop.Now()) {}
+  LoadImpl(http::Loop& loop, const adapters::EngineTarget& target, LoadOptions options,
+           std::function<void(LoadResult)> on_done)
+      : loop_(loop),
+        target_(target),
+        options_(std::move(options)),
+        on_done_(std::move(on_done)),
+        random_(options_.seed),
+        prompts_(options_.seed ^ 0x9e3779b97f4a7c15u),
+        client_(ClientFor(loop, target)),
+        begun_(loop.Now()) {}
 
   ~LoadImpl() override {
     *alive_ = false;
@@ -62,7 +69,8 @@ class LoadImpl final : public Load {
 
   void BeginOpen() {
     const double duration = options_.duration > Duration::zero() ? Seconds(options_.duration) : kNever;
-    const size_t at_most = options_.max_requests > 0 ? static_cast<size_t>(options_.max_requests) : std::numeric_limits<size_t>::max();
+    const size_t at_most =
+        options_.max_requests > 0 ? static_cast<size_t>(options_.max_requests) : std::numeric_limits<size_t>::max();
     arrivals_ = Arrivals(options_.rate_per_second, duration, at_most, options_.seed);
     result_.window_end_s = duration < kNever ? duration : (arrivals_.empty() ? 0 : arrivals_.back());
     ScheduleNextArrival();
@@ -106,8 +114,14 @@ class LoadImpl final : public Load {
     Flight& flight = flights_[id];
     flight.words = prompt.words;
     flight.client = client;
-    flight.record = {.intended_s = intended_s, .sent_s = Now(), .first_token_s = kNever, .last_token_s = kNever, .end_s = kNever,
-                     .shape = shape_index, .prompt_tokens = shape.input_tokens, .measured = measured};
+    flight.record = {.intended_s = intended_s,
+                     .sent_s = Now(),
+                     .first_token_s = kNever,
+                     .last_token_s = kNever,
+                     .end_s = kNever,
+                     .shape = shape_index,
+                     .prompt_tokens = shape.input_tokens,
+                     .measured = measured};
     const int output = std::max(1, static_cast<int>(std::lround(shape.output_tokens * share)));
     flight.call = GenerationCall::Start(
         loop_, *client_, target_, {.prompt = prompt.text, .max_output_tokens = output},
@@ -146,9 +160,10 @@ class LoadImpl final : public Load {
 
   void NoteFailure(const CallResult& result) {
     if (result.http_status != 0 && result.status.ok()) failures_in_a_row_ = 0;
-    if (result.http_status == 0 && absl::IsUnavailable(result.status) && ++failures_in_a_row_ >= kFailuresThatMeanGone) {
-      Finish(absl::UnavailableError(Cat("the server at ", target_.host, ":", target_.port, " went away during the load (",
-                                                 result.status.message(), ")")));
+    if (result.http_status == 0 && absl::IsUnavailable(result.status) &&
+        ++failures_in_a_row_ >= kFailuresThatMeanGone) {
+      Finish(absl::UnavailableError(StrCat("the server at ", target_.host, ":", target_.port,
+                                           " went away during the load (", result.status.message(), ")")));
     }
     if (absl::IsFailedPrecondition(result.status)) Finish(result.status);  // it will refuse all the others too
   }
@@ -174,9 +189,8 @@ class LoadImpl final : public Load {
 
   void SendNext(int client, bool after_success) {
     if (after_success) return Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1);
-    pauses_[client] = loop_.After(options_.pause_when_refused, [this, client] {
-      Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1);
-    });
+    pauses_[client] = loop_.After(options_.pause_when_refused,
+                                  [this, client] { Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1); });
   }
 
   bool EnoughMeasured() const {
@@ -196,7 +210,8 @@ class LoadImpl final : public Load {
   }
 
   double Fraction() const {
-    if (open_loop()) return arrivals_.empty() ? 1 : static_cast<double>(next_arrival_) / static_cast<double>(arrivals_.size());
+    if (open_loop())
+      return arrivals_.empty() ? 1 : static_cast<double>(next_arrival_) / static_cast<double>(arrivals_.size());
     if (warming_ > 0) return 0;
     double fraction = 0;
     if (options_.max_requests > 0) fraction = static_cast<double>(measured_) / options_.max_requests;

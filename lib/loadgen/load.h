@@ -1,9 +1,10 @@
-// Sends a load and records every request: a closed loop (c clients, each sends its next request when the last has ended) or an open one
-// (Poisson arrivals at a rate, whatever the server does).
+// Sends a load and records every request: a closed loop (c clients, each sends its next request when the last has
+// ended) or an open one (Poisson arrivals at a rate, whatever the server does).
 //
-// Free of coordinated omission: in an open loop latency counts from the intended arrival time. Nothing is retried. A closed loop begins with aged
-// requests (client i of c asks for (i + ½)/c of the output), so that it does not march in step; those are warm-up and not measured.
-// Requests of a closed loop that are still running at its end are cancelled and not recorded.
+// Free of coordinated omission: in an open loop latency counts from the intended arrival time. Nothing is retried. A
+// closed loop begins with aged requests (client i of c asks for (i + ½)/c of the output), so that it does not march in
+// step; those are warm-up and not measured. Requests of a closed loop that are still running at its end are cancelled
+// and not recorded.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +26,11 @@ struct RequestShape {
 };
 
 struct LoadOptions {
-  int concurrency = 1;      // closed loop, if rate_per_second is 0
+  int concurrency = 1;         // closed loop, if rate_per_second is 0
   double rate_per_second = 0;  // open loop
   std::vector<RequestShape> shapes = {RequestShape{}};
-  int max_requests = 0;     // measured ones; 0: no such bound
-  Duration duration{};      // of the measured part; 0: no such bound. At least one of the two must be given
+  int max_requests = 0;  // measured ones; 0: no such bound
+  Duration duration{};   // of the measured part; 0: no such bound. At least one of the two must be given
   Duration timeout = std::chrono::seconds(120);  // of one request; it is then cancelled and recorded as failed
   Duration pause_when_refused = std::chrono::milliseconds(200);  // of a closed loop's client after a 429
   uint64_t seed = 1;
@@ -48,7 +49,7 @@ struct RequestRecord {
   int shape = 0;
   int prompt_tokens = 0;  // as the engine says, else as asked for
   int output_tokens = 0;
-  bool measured = true;   // false: warm-up
+  bool measured = true;  // false: warm-up
 
   bool ok() const { return code == absl::StatusCode::kOk; }
   bool refused() const { return http_status == 429; }
@@ -63,13 +64,14 @@ struct TokenArrival {
 };
 
 struct LoadResult {
-  absl::Status status;  // Unavailable: the server went away (ten connection failures in a row); records so far are there
-  std::vector<RequestRecord> records;   // in the order of their ends, warm-up included
-  std::vector<TokenArrival> arrivals;   // of all streams, cancelled ones too, in time order
-  int concurrency = 0;                  // as asked for; 0: open loop
-  double window_begin_s = 0;            // measured part
+  absl::Status
+      status;  // Unavailable: the server went away (ten connection failures in a row); records so far are there
+  std::vector<RequestRecord> records;  // in the order of their ends, warm-up included
+  std::vector<TokenArrival> arrivals;  // of all streams, cancelled ones too, in time order
+  int concurrency = 0;                 // as asked for; 0: open loop
+  double window_begin_s = 0;           // measured part
   double window_end_s = 0;
-  double late_ms_p99 = 0;               // how late our own sends were
+  double late_ms_p99 = 0;  // how late our own sends were
 };
 
 // Dropping a Load cancels its requests; on_done then never runs.
@@ -83,7 +85,8 @@ class Load {
 // The same on a loop of its own, blocking.
 LoadResult RunLoad(const adapters::EngineTarget& target, LoadOptions options);
 
-// The intended times of an open loop, ascending, all < duration_s: exponential gaps of mean 1/rate. The same seed gives the same times.
+// The intended times of an open loop, ascending, all < duration_s: exponential gaps of mean 1/rate. The same seed gives
+// the same times.
 std::vector<double> PoissonTimes(double rate_per_second, double duration_s, uint64_t seed);
 
 }  // namespace patella::loadgen

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/text.h"
 #include "lib/loadgen/generation_call.h"
-#include "lib/adapters/text.h"
 #include "lib/loadgen/prompts.h"
 
 namespace patella::loadgen {
@@ -20,7 +20,7 @@ constexpr int kFirstPromptTokens = 48;
 constexpr int kFirstOutputTokens = 2;
 constexpr Duration kBetweenHealthChecks = std::chrono::milliseconds(200);
 constexpr Duration kBetweenProgress = std::chrono::milliseconds(100);
-constexpr double kLateTickMs = 50;       // our tick's 99th percentile; beyond it we could not keep up
+constexpr double kLateTickMs = 50;        // our tick's 99th percentile; beyond it we could not keep up
 constexpr double kBusyThreadShare = 0.7;  // CPU time of our own thread over wall time; likewise
 
 double ThreadCpuSeconds() {
@@ -33,8 +33,15 @@ class Runner final : public ProbeRunner {
  public:
   Runner(http::Loop& loop, const adapters::EngineTarget& target, science::Probe& probe, ProbeOptions options,
          std::function<void(const ProbeOutcome&)> on_done)
-      : loop_(loop), target_(target), probe_(probe), options_(std::move(options)), on_done_(std::move(on_done)),
-        prompts_(options_.seed), client_(ClientFor(loop, target)), begun_(loop.Now()), last_byte_(begun_) {}
+      : loop_(loop),
+        target_(target),
+        probe_(probe),
+        options_(std::move(options)),
+        on_done_(std::move(on_done)),
+        prompts_(options_.seed),
+        client_(ClientFor(loop, target)),
+        begun_(loop.Now()),
+        last_byte_(begun_) {}
 
   ~Runner() override {
     *alive_ = false;
@@ -135,20 +142,21 @@ class Runner final : public ProbeRunner {
   }
 
   absl::Status Gone() const {
-    return absl::UnavailableError(Cat("the engine at ", target_.host, ":", target_.port,
-                                               " went away during the measurement (", last_failure_.message(), ")"));
+    return absl::UnavailableError(StrCat("the engine at ", target_.host, ":", target_.port,
+                                         " went away during the measurement (", last_failure_.message(), ")"));
   }
 
   // A single broken stream proves nothing; an engine that then answers nobody is gone.
   void CheckHealthSoon() {
     health_timer_ = loop_.After(kBetweenHealthChecks, [this] {
       http::Request request;
-      request.target = Cat(target_.path_prefix, adapters::EngineOf(target_.kind).health_path);
+      request.target = StrCat(target_.path_prefix, adapters::EngineOf(target_.kind).health_path);
       client_->Start(std::move(request), {.on_head = [](const http::Response&) {},
                                           .on_data = [](std::string_view) {},
-                                          .on_done = [this, alive = alive_](const absl::Status& status) {
-                                            if (*alive) OnHealth(status);
-                                          }});
+                                          .on_done =
+                                              [this, alive = alive_](const absl::Status& status) {
+                                                if (*alive) OnHealth(status);
+                                              }});
     });
   }
 
@@ -170,12 +178,12 @@ class Runner final : public ProbeRunner {
     if (finished_) return;
     if (now - begun_ > options_.deadline) {
       return Finish(absl::DeadlineExceededError(
-          Cat("the measurement was not done after ", static_cast<int>(Seconds(options_.deadline)), " s")));
+          StrCat("the measurement was not done after ", static_cast<int>(Seconds(options_.deadline)), " s")));
     }
     if (now - last_byte_ > options_.stall_timeout) {
       return Finish(absl::DeadlineExceededError(
-          Cat("no token came for ", static_cast<int>(Seconds(options_.stall_timeout)),
-                       " s: the engine hangs", last_failure_.ok() ? "" : "; last failure: ", last_failure_.message())));
+          StrCat("no token came for ", static_cast<int>(Seconds(options_.stall_timeout)), " s: the engine hangs",
+                 last_failure_.ok() ? "" : "; last failure: ", last_failure_.message())));
     }
     if (!began_) return;
     Carry(probe_.OnTick(NowSeconds()));
@@ -234,8 +242,9 @@ class Runner final : public ProbeRunner {
 
 }  // namespace
 
-std::unique_ptr<ProbeRunner> ProbeRunner::Start(http::Loop& loop, const adapters::EngineTarget& target, science::Probe& probe,
-                                                ProbeOptions options, std::function<void(const ProbeOutcome&)> on_done) {
+std::unique_ptr<ProbeRunner> ProbeRunner::Start(http::Loop& loop, const adapters::EngineTarget& target,
+                                                science::Probe& probe, ProbeOptions options,
+                                                std::function<void(const ProbeOutcome&)> on_done) {
   auto runner = std::make_unique<Runner>(loop, target, probe, std::move(options), std::move(on_done));
   runner->Begin();
   return runner;

@@ -1,5 +1,4 @@
 #include "lib/loadgen/summary.h"
-#include "lib/adapters/text.h"
 
 #include <algorithm>
 #include <array>
@@ -8,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "lib/base/text.h"
 
 namespace patella::loadgen {
 namespace {
@@ -26,8 +26,9 @@ constexpr int kBatches = 10;
 constexpr double kStudentT9 = 2.262;  // 97.5 % quantile with 9 degrees of freedom
 
 absl::Status BadTarget(std::string_view text, std::string_view why) {
-  return absl::InvalidArgumentError(Cat("target \"", text, "\": ", why,
-                                                 ". Expected metric:quantile:limit, for example tpot:p90:50ms (metrics: tpot, ttft, e2e)"));
+  return absl::InvalidArgumentError(
+      StrCat("target \"", text, "\": ", why,
+             ". Expected metric:quantile:limit, for example tpot:p90:50ms (metrics: tpot, ttft, e2e)"));
 }
 
 std::vector<std::string_view> SplitAtColons(std::string_view text) {
@@ -83,22 +84,22 @@ absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text) {
   const auto named = std::find_if(kMetrics.begin(), kMetrics.end(), [&](const MetricName& name) {
     return EqualsIgnoreCase(name.brief, parts[0]) || EqualsIgnoreCase(name.full, parts[0]);
   });
-  if (named == kMetrics.end()) return BadTarget(text, Cat("there is no metric \"", parts[0], "\""));
+  if (named == kMetrics.end()) return BadTarget(text, StrCat("there is no metric \"", parts[0], "\""));
   target.metric = named->metric;
   double value = 0;
   const bool is_percentile = parts[1].starts_with('p') || parts[1].starts_with('P');
-  if (!is_percentile || !absl::SimpleAtod(ToAbsl(parts[1].substr(1)), &value) ||
-      !(value > 0 && value < 100)) {
-    return BadTarget(text, Cat("\"", parts[1], "\" is not a percentile between p0 and p100"));
+  if (!is_percentile || !absl::SimpleAtod(ToAbsl(parts[1].substr(1)), &value) || !(value > 0 && value < 100)) {
+    return BadTarget(text, StrCat("\"", parts[1], "\" is not a percentile between p0 and p100"));
   }
   target.quantile = value / 100;
   target.limit_ms = ParseMs(parts[2]);
-  if (!(target.limit_ms > 0)) return BadTarget(text, Cat("\"", parts[2], "\" is not a positive time in ms or s"));
+  if (!(target.limit_ms > 0)) return BadTarget(text, StrCat("\"", parts[2], "\" is not a positive time in ms or s"));
   return target;
 }
 
 std::string ToText(const LatencyTarget& target) {
-  return Cat("p", 100 * target.quantile, " ", kMetrics[static_cast<size_t>(target.metric)].words, " ≤ ", target.limit_ms, " ms");
+  return StrCat("p", 100 * target.quantile, " ", kMetrics[static_cast<size_t>(target.metric)].words, " ≤ ",
+                target.limit_ms, " ms");
 }
 
 double ValueOf(const RequestRecord& record, LatencyMetric metric) {

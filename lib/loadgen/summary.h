@@ -21,7 +21,8 @@ struct LatencyTarget {
 
 std::string_view NameOf(LatencyMetric metric);  // "TimePerOutputToken", …
 
-// "tpot:p90:50", "ttft:p95:2s", "e2e:p50:800ms", or the long names. InvalidArgument says what is wrong and gives an example.
+// "tpot:p90:50", "ttft:p95:2s", "e2e:p50:800ms", or the long names. InvalidArgument says what is wrong and gives an
+// example.
 absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text);
 std::string ToText(const LatencyTarget& target);  // "p90 time per output token ≤ 50 ms"
 
@@ -41,13 +42,13 @@ struct LoadSummary {
   int refused = 0;    // 429
   int failed = 0;
   double seconds = 0;
-  double tokens_per_second = 0;          // arrivals in the window, warm streams and cancelled ones too
-  double tokens_per_second_ci95 = 0;     // half-width, from batch means; 0: too short to tell
-  double mean_ms_per_token = 0;          // end to end, weighted by tokens
+  double tokens_per_second = 0;       // arrivals in the window, warm streams and cancelled ones too
+  double tokens_per_second_ci95 = 0;  // half-width, from batch means; 0: too short to tell
+  double mean_ms_per_token = 0;       // end to end, weighted by tokens
   Quantiles tpot_ms, ttft_ms, e2e_ms;
   double e2e_ms_per_token_p90 = 0;
-  double goodput = 0;      // output tokens/s of requests that met every target, over all that were offered
-  double attainment = 0;   // share of completed requests that met every target; 1 without targets
+  double goodput = 0;       // output tokens/s of requests that met every target, over all that were offered
+  double attainment = 0;    // share of completed requests that met every target; 1 without targets
   double little_ratio = 0;  // tokens/s · mean s/token / concurrency: 1 when the books balance; 0: open loop
 };
 

@@ -65,6 +65,17 @@ const std::vector<MetricInfo>& List() {
       {"patella_probe_seconds_total", kCounter, "Time spent measuring.", {}},
 
       // Engine, under TGI's names where it serves the same quantity
+      {"patella_engine_running_requests", kGauge, "Sequences running.", {}},
+      {"patella_engine_in_flight_requests", kGauge, "Requests that hold a permit.", {}},
+      {"patella_engine_kv_capacity_tokens", kGauge, "Tokens that the KV cache holds.", {}},
+      {"patella_engine_max_concurrent_requests", kGauge, "Limit in force.", {}},
+      {"patella_engine_max_batch_prefill_tokens", kGauge, "Limit in force.", {}},
+      {"patella_engine_limits_generation", kGauge, "Generation of the limits in force.", {}},
+      {"patella_engine_last_step_seconds", kGauge, "Seconds of the last forward pass.", {}},
+      {"patella_engine_steps_total", kCounter, "Forward passes.", {}},
+      {"patella_engine_prompt_tokens_total", kCounter, "Prompt tokens computed.", {}},
+      {"patella_engine_generated_tokens_total", kCounter, "Tokens generated.", {}},
+      {"patella_engine_preemptions_total", kCounter, "Sequences preempted and recomputed.", {}},
       {"tgi_request_count", kCounter, "Requests received.", {}},
       {"tgi_request_success", kCounter, "Requests answered to the end.", {}},
       {"tgi_request_failure", kCounter, "Requests that failed, by kind.", {"err"}},

@@ -253,7 +253,8 @@ class Calibration::Machine {
     const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s",
                                                  last.requests, at, last.quantile_ms, last.tokens_per_second);
     // It held at `at`, so it holds at the little less that the margin asks for.
-    if (last.passed && next - at < std::max(2.0, kSettled * at)) return Conclude(std::min(at, next), "verified", evidence, now_s);
+    if (last.passed && next - at < std::max(2.0, kSettled * at))
+      return Conclude(std::min(at, next), "verified", evidence, now_s);
     if (next < 1) {
       return Fail(absl::OutOfRangeError(absl::StrFormat(
                       "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile)",

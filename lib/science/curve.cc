@@ -36,12 +36,13 @@ absl::Status CheckLittle(std::span<const CurvePoint> points, double tolerance) {
   for (const CurvePoint& point : points) {
     const double ratio = LittleRatio(point);
     if (std::abs(ratio - 1) <= tolerance) continue;
-    absl::StrAppend(&broken, broken.empty() ? "" : ", ", absl::StrFormat("c = %d (ratio %.2f)", point.concurrency, ratio));
+    absl::StrAppend(&broken, broken.empty() ? "" : ", ",
+                    absl::StrFormat("c = %d (ratio %.2f)", point.concurrency, ratio));
   }
   if (broken.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("throughput times latency is not the concurrency (Little's law) at ", broken,
-                   ": the load generator was the bottleneck, requests were dropped, or a percentile was taken for the mean"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "throughput times latency is not the concurrency (Little's law) at ", broken,
+      ": the load generator was the bottleneck, requests were dropped, or a percentile was taken for the mean"));
 }
 
 double Curve::MsPerToken(double concurrency) const {
@@ -107,8 +108,9 @@ std::vector<CurvePoint> Merged(std::span<const CurvePoint> points) {
   return merged;
 }
 
-// How much of the corrections to believe: their variance as errors of the law against the variance with which each inner point misses the
-// line between its neighbours (1.5 times the noise if they are nothing but noise, hence the factor).
+// How much of the corrections to believe: their variance as errors of the law against the variance with which each
+// inner point misses the line between its neighbours (1.5 times the noise if they are nothing but noise, hence the
+// factor).
 double PullOf(const std::vector<CurvePoint>& points, const std::vector<double>& corrections) {
   const size_t n = points.size();
   if (n < 4) return 0.5;

@@ -1,4 +1,5 @@
-// FitLaw: for each candidate cap B a weighted linear problem in (a, b), re-weighted until it is the log-residual Huber fit; then the best B.
+// FitLaw: for each candidate cap B a weighted linear problem in (a, b), re-weighted until it is the log-residual Huber
+// fit; then the best B.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -9,9 +10,9 @@
 namespace patella::science {
 namespace {
 
-constexpr double kHuber = 1.345;          // 95 % efficient under Gaussian noise
-constexpr double kFloor = 0.005;          // nothing is measured better than to half a percent
-constexpr double kCapMustGain = 0.8;      // a cap is believed if it removes at least a fifth of the loss
+constexpr double kHuber = 1.345;      // 95 % efficient under Gaussian noise
+constexpr double kFloor = 0.005;      // nothing is measured better than to half a percent
+constexpr double kCapMustGain = 0.8;  // a cap is believed if it removes at least a fifth of the loss
 constexpr int kCandidates = 240;
 constexpr int kReweightings = 12;
 
@@ -37,7 +38,8 @@ double HuberLoss(const std::vector<double>& residuals, double scale) {
   return loss * scale * scale;
 }
 
-// ms per token as the throughput tells it: with Little's law the same as the latency, and what percentile tables leave intact.
+// ms per token as the throughput tells it: with Little's law the same as the latency, and what percentile tables leave
+// intact.
 double MsOf(const CurvePoint& point) { return 1000.0 * point.concurrency / point.tokens_per_second; }
 
 Candidate FitAtCap(std::span<const CurvePoint> points, double cap, double fixed_scale) {
@@ -58,7 +60,8 @@ Candidate FitAtCap(std::span<const CurvePoint> points, double cap, double fixed_
     const Line line = NonNegativeLine(x, y, weights);
     best.law.a_ms = line.intercept;
     best.law.b_ms = line.slope;
-    for (size_t i = 0; i < n; ++i) best.residuals[i] = std::log(MsOf(points[i]) / best.law.MsPerToken(points[i].concurrency));
+    for (size_t i = 0; i < n; ++i)
+      best.residuals[i] = std::log(MsOf(points[i]) / best.law.MsPerToken(points[i].concurrency));
     const double scale = fixed_scale > 0 ? fixed_scale : Scale(best.residuals);
     for (size_t i = 0; i < n; ++i) {
       best.weights[i] = std::min(1.0, kHuber * scale / std::max(1e-12, std::abs(best.residuals[i])));
@@ -67,7 +70,8 @@ Candidate FitAtCap(std::span<const CurvePoint> points, double cap, double fixed_
   return best;
 }
 
-// The same scale must judge all candidates, else the one with the widest scatter would win. It is the scatter of the best plain fit.
+// The same scale must judge all candidates, else the one with the widest scatter would win. It is the scatter of the
+// best plain fit.
 Candidate BestOverCaps(std::span<const CurvePoint> points, const FitOptions& options, Interval& cap) {
   int most = 0, least = points.front().concurrency;
   for (const CurvePoint& point : points) {
@@ -137,11 +141,13 @@ absl::StatusOr<Fit> FitLaw(std::span<const CurvePoint> points, const FitOptions&
   std::set<int> distinct;
   for (const CurvePoint& point : points) {
     if (point.concurrency < 1 || !(point.tokens_per_second > 0) || !(point.mean_ms_per_token > 0)) {
-      return absl::InvalidArgumentError("every point needs a concurrency of at least 1 and positive throughput and latency");
+      return absl::InvalidArgumentError(
+          "every point needs a concurrency of at least 1 and positive throughput and latency");
     }
     distinct.insert(point.concurrency);
   }
-  if (distinct.size() < 2) return absl::InvalidArgumentError("the law needs points at two different concurrencies at least");
+  if (distinct.size() < 2)
+    return absl::InvalidArgumentError("the law needs points at two different concurrencies at least");
   if (std::isfinite(options.little_tolerance)) {
     if (absl::Status status = CheckLittle(points, options.little_tolerance); !status.ok()) return status;
   }

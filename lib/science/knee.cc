@@ -8,9 +8,10 @@ namespace {
 
 constexpr double kTimeoutShare = 0.8;  // the slowest of a wave waits a fifth longer than the mean
 
-constexpr KneeDefinition kClosedForms[] = {KneeDefinition::kLatencyTarget,   KneeDefinition::kHalfLatency, KneeDefinition::kKleinrock,
-                                           KneeDefinition::kUtilization, KneeDefinition::kDoublingGain25,
-                                           KneeDefinition::kKvCap,       KneeDefinition::kTimeout};
+constexpr KneeDefinition kClosedForms[] = {KneeDefinition::kLatencyTarget,  KneeDefinition::kHalfLatency,
+                                           KneeDefinition::kKleinrock,      KneeDefinition::kUtilization,
+                                           KneeDefinition::kDoublingGain25, KneeDefinition::kKvCap,
+                                           KneeDefinition::kTimeout};
 
 bool IsOfShape(KneeDefinition definition) {
   return definition == KneeDefinition::kHalfLatency || definition == KneeDefinition::kKleinrock ||
@@ -50,14 +51,22 @@ double Wanted(KneeDefinition definition, const Law& law, const KneeInputs& input
 
 std::string_view NameOf(KneeDefinition definition) {
   switch (definition) {
-    case KneeDefinition::kLatencyTarget: return "LatencyTarget";
-    case KneeDefinition::kHalfLatency: return "HalfLatency";
-    case KneeDefinition::kKleinrock: return "Kleinrock";
-    case KneeDefinition::kUtilization: return "Utilization";
-    case KneeDefinition::kDoublingGain25: return "DoublingGain25";
-    case KneeDefinition::kKvCap: return "KvCapacity";
-    case KneeDefinition::kTimeout: return "Timeout";
-    case KneeDefinition::kKneedle: return "Kneedle";
+    case KneeDefinition::kLatencyTarget:
+      return "LatencyTarget";
+    case KneeDefinition::kHalfLatency:
+      return "HalfLatency";
+    case KneeDefinition::kKleinrock:
+      return "Kleinrock";
+    case KneeDefinition::kUtilization:
+      return "Utilization";
+    case KneeDefinition::kDoublingGain25:
+      return "DoublingGain25";
+    case KneeDefinition::kKvCap:
+      return "KvCapacity";
+    case KneeDefinition::kTimeout:
+      return "Timeout";
+    case KneeDefinition::kKneedle:
+      return "Kneedle";
   }
   return "";
 }

@@ -9,9 +9,9 @@
 namespace patella::science {
 namespace {
 
-constexpr double kFarthest = 4096;      // no replica is asked for more
+constexpr double kFarthest = 4096;  // no replica is asked for more
 constexpr double kMostCorrection = 0.3;
-constexpr double kNoKneeLimit = 2;      // where batching gains nothing and no target binds
+constexpr double kNoKneeLimit = 2;  // where batching gains nothing and no target binds
 
 double TtftMs(const std::vector<TtftPoint>& points, double concurrency) {
   if (points.empty()) return 0;
@@ -56,16 +56,20 @@ double LargestMeeting(const LimitInputs& inputs, const Target& target, double mo
 
 BoundBy BoundOf(LatencyMetric metric) {
   switch (metric) {
-    case LatencyMetric::kTimePerOutputToken: return BoundBy::kTimePerOutputToken;
-    case LatencyMetric::kTimeToFirstToken: return BoundBy::kTimeToFirstToken;
-    case LatencyMetric::kEndToEnd: return BoundBy::kEndToEnd;
+    case LatencyMetric::kTimePerOutputToken:
+      return BoundBy::kTimePerOutputToken;
+    case LatencyMetric::kTimeToFirstToken:
+      return BoundBy::kTimeToFirstToken;
+    case LatencyMetric::kEndToEnd:
+      return BoundBy::kEndToEnd;
   }
   return BoundBy::kKnee;
 }
 
 absl::Status CheckTarget(const LimitInputs& inputs, const Target& target) {
   if (!(target.quantile > 0 && target.quantile < 1)) {
-    return absl::InvalidArgumentError(absl::StrFormat("quantile %g: expected a number between 0 and 1", target.quantile));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("quantile %g: expected a number between 0 and 1", target.quantile));
   }
   if (target.metric == LatencyMetric::kTimeToFirstToken && inputs.ttft.empty()) {
     return absl::InvalidArgumentError("a TimeToFirstToken target needs measured times to first token");
@@ -73,9 +77,10 @@ absl::Status CheckTarget(const LimitInputs& inputs, const Target& target) {
   const double alone = QuantileMs(inputs, target.metric, 1);
   if (alone <= target.target_ms) return absl::OkStatus();
   const double nearest = alone < 100 ? std::ceil(alone * 10.5) / 10 : std::ceil(alone * 1.05);
-  return absl::FailedPreconditionError(absl::StrFormat(
-      "%s at quantile %.2f ≤ %.4g ms cannot be met: one request alone needs %.4g ms; the nearest target that can is %.4g ms",
-      std::string(NameOf(target.metric)), target.quantile, target.target_ms, alone, nearest));
+  return absl::FailedPreconditionError(
+      absl::StrFormat("%s at quantile %.2f ≤ %.4g ms cannot be met: one request alone needs %.4g ms; the nearest "
+                      "target that can is %.4g ms",
+                      std::string(NameOf(target.metric)), target.quantile, target.target_ms, alone, nearest));
 }
 
 void Lower(double concurrency, BoundBy bound, Limit& limit) {
@@ -88,13 +93,20 @@ void Lower(double concurrency, BoundBy bound, Limit& limit) {
 
 std::string_view NameOf(BoundBy bound) {
   switch (bound) {
-    case BoundBy::kTimePerOutputToken: return "TimePerOutputToken";
-    case BoundBy::kTimeToFirstToken: return "TimeToFirstToken";
-    case BoundBy::kEndToEnd: return "EndToEnd";
-    case BoundBy::kKvCapacity: return "KvCapacity";
-    case BoundBy::kTimeout: return "Timeout";
-    case BoundBy::kKnee: return "Knee";
-    case BoundBy::kCeiling: return "Ceiling";
+    case BoundBy::kTimePerOutputToken:
+      return "TimePerOutputToken";
+    case BoundBy::kTimeToFirstToken:
+      return "TimeToFirstToken";
+    case BoundBy::kEndToEnd:
+      return "EndToEnd";
+    case BoundBy::kKvCapacity:
+      return "KvCapacity";
+    case BoundBy::kTimeout:
+      return "Timeout";
+    case BoundBy::kKnee:
+      return "Knee";
+    case BoundBy::kCeiling:
+      return "Ceiling";
   }
   return "";
 }
@@ -127,7 +139,9 @@ absl::StatusOr<Limit> ChooseLimit(const LimitInputs& inputs) {
 }
 
 LimitInputs InputsFrom(const RampResult& ramp, int output_tokens) {
-  LimitInputs inputs{.time_per_output_token = ramp.time_per_output_token, .end_to_end = ramp.end_to_end, .output_tokens = output_tokens};
+  LimitInputs inputs{.time_per_output_token = ramp.time_per_output_token,
+                     .end_to_end = ramp.end_to_end,
+                     .output_tokens = output_tokens};
   for (const RampLevel& level : ramp.levels) {
     if (level.ttft_ms > 0) inputs.ttft.push_back({static_cast<double>(level.concurrency), level.ttft_ms});
   }

@@ -21,9 +21,9 @@ struct TtftPoint {
 };
 
 struct LimitInputs {
-  Curve time_per_output_token;    // means
-  Curve end_to_end;               // means, per token
-  std::vector<TtftPoint> ttft;    // ascending; may be empty unless a target asks for it
+  Curve time_per_output_token;  // means
+  Curve end_to_end;             // means, per token
+  std::vector<TtftPoint> ttft;  // ascending; may be empty unless a target asks for it
   int output_tokens = 256;
   std::vector<Target> targets;
   // Quantile over mean at the targets' quantile, per metric: from the verify probe, or priors.
@@ -33,7 +33,7 @@ struct LimitInputs {
   double margin = 0;               // of the quantiles, on the safe side: 0.05 keeps them 5 % below the targets
   double kv_capacity = kInfinity;  // requests
   double timeout_s = kInfinity;
-  int ceiling = 0;                 // 0: none
+  int ceiling = 0;  // 0: none
   // Only where no target is given: the knee stands in for it.
   KneeDefinition knee = KneeDefinition::kUtilization;
   double knee_utilization = 0.7;
@@ -47,17 +47,18 @@ struct Limit {
   double utilization = 0;
   double time_per_output_token_ms = 0;  // means at `limit`
   double end_to_end_ms_per_token = 0;
-  double ttft_ms = 0;                   // 0: unknown
+  double ttft_ms = 0;  // 0: unknown
   double tokens_per_second = 0;
 };
 
-// FailedPrecondition where a target lies below what one lone request needs; the message names the nearest target that can be met.
-// InvalidArgument: a time-to-first-token target without points, or quantiles outside (0, 1).
+// FailedPrecondition where a target lies below what one lone request needs; the message names the nearest target that
+// can be met. InvalidArgument: a time-to-first-token target without points, or quantiles outside (0, 1).
 absl::StatusOr<Limit> ChooseLimit(const LimitInputs& inputs);
 
 // The inputs that a ramp can give.
 LimitInputs InputsFrom(const RampResult& ramp, int output_tokens);
-// Moves the inputs to what a verify probe measured at its concurrency: ratios of quantile to mean, and the curves' level (bounded to ± 30 %).
+// Moves the inputs to what a verify probe measured at its concurrency: ratios of quantile to mean, and the curves'
+// level (bounded to ± 30 %).
 void CorrectBy(const ClosedLoopResult& measured, double quantile, LimitInputs& inputs);
 
 }  // namespace patella::science

@@ -18,7 +18,8 @@ struct PhaseCost {
 
 // The entry of this phase, appended if there is none yet.
 inline PhaseCost& CostOf(const std::string& phase, std::vector<PhaseCost>& costs) {
-  const auto found = std::find_if(costs.begin(), costs.end(), [&](const PhaseCost& cost) { return cost.phase == phase; });
+  const auto found =
+      std::find_if(costs.begin(), costs.end(), [&](const PhaseCost& cost) { return cost.phase == phase; });
   if (found != costs.end()) return *found;
   costs.push_back({.phase = phase});
   return costs.back();

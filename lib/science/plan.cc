@@ -24,11 +24,13 @@ const Measured* FindMeasured(const PlanInputs& inputs, const Accelerator& accele
 void Miss(PlanRow& row, const std::string& why) { row.why_not += row.why_not.empty() ? why : absl::StrCat("; ", why); }
 
 absl::Status SetLaw(const PlanInputs& inputs, const Accelerator& accelerator, double* prefill_ms, PlanRow& row) {
-  const Prior prior = PredictLaw(inputs.model, accelerator, row.tensor_parallel, inputs.input_tokens, inputs.output_tokens);
+  const Prior prior =
+      PredictLaw(inputs.model, accelerator, row.tensor_parallel, inputs.input_tokens, inputs.output_tokens);
   *prefill_ms = prior.prefill_ms;
   row.law = prior.law;
   if (const Measured* measured = FindMeasured(inputs, accelerator, row.tensor_parallel)) {
-    const absl::StatusOr<Fit> fit = FitLaw(measured->points, {.little_tolerance = kInfinity, .known_cap = prior.law.cap});
+    const absl::StatusOr<Fit> fit =
+        FitLaw(measured->points, {.little_tolerance = kInfinity, .known_cap = prior.law.cap});
     if (!fit.ok()) return fit.status();
     row.law = fit->law;
     row.law.cap = std::min(row.law.cap, prior.law.cap);
@@ -54,8 +56,10 @@ absl::Status Price(const PlanInputs& inputs, const Accelerator& accelerator, Pla
   row.replicas = std::max(1, static_cast<int>(std::ceil(inputs.min_tokens_per_second / row.tokens_per_second - 1e-9)));
   row.cost = CostPerHour(accelerator.price_per_node_hour, accelerator.per_node, row.tensor_parallel, row.replicas);
   row.per_million = PerMillionTokens(row.cost.accelerators, row.tokens_per_second * row.replicas);
-  if (inputs.max_per_hour && row.cost.accelerators > *inputs.max_per_hour) Miss(row, absl::StrCat("costs $", ToText(row.cost.accelerators), " an hour"));
-  if (inputs.max_per_million && row.per_million > *inputs.max_per_million) Miss(row, absl::StrCat("costs $", ToText(row.per_million), " per 1M tokens"));
+  if (inputs.max_per_hour && row.cost.accelerators > *inputs.max_per_hour)
+    Miss(row, absl::StrCat("costs $", ToText(row.cost.accelerators), " an hour"));
+  if (inputs.max_per_million && row.per_million > *inputs.max_per_million)
+    Miss(row, absl::StrCat("costs $", ToText(row.per_million), " per 1M tokens"));
   return absl::OkStatus();
 }
 
@@ -73,7 +77,8 @@ absl::StatusOr<PlanRow> RowOf(const PlanInputs& inputs, const Accelerator& accel
   if (absl::Status status = SetLaw(inputs, accelerator, &prefill_ms, row); !status.ok()) return status;
   LimitInputs limit_inputs = InputsOf(inputs, row, prefill_ms);
   absl::StatusOr<Limit> limit = ChooseLimit(limit_inputs);
-  if (absl::IsFailedPrecondition(limit.status())) {  // a target below one request alone: the row is shown without targets
+  if (absl::IsFailedPrecondition(
+          limit.status())) {  // a target below one request alone: the row is shown without targets
     Miss(row, std::string(limit.status().message()));
     limit_inputs.targets.clear();
     limit = ChooseLimit(limit_inputs);
@@ -90,7 +95,8 @@ absl::StatusOr<PlanRow> RowOf(const PlanInputs& inputs, const Accelerator& accel
 // Smaller is better.
 auto Rank(const PlanInputs& inputs, const PlanRow& row) {
   const double per_accelerator = row.tokens_per_second / row.tensor_parallel;
-  const double hour = static_cast<double>(row.cost.accelerators.micro_dollars), million = static_cast<double>(row.per_million.micro_dollars);
+  const double hour = static_cast<double>(row.cost.accelerators.micro_dollars),
+               million = static_cast<double>(row.per_million.micro_dollars);
   const bool sized = inputs.min_tokens_per_second > 0;
   double first = sized ? hour : million, second = sized ? million : hour;
   if (inputs.prefer == Preference::kLatency) second = first, first = row.ms_per_token;
@@ -106,7 +112,9 @@ absl::StatusOr<Plan> RankRows(const PlanInputs& inputs) {
   }
   Plan plan;
   for (const Accelerator& accelerator : inputs.accelerators) {
-    const int most = inputs.max_accelerators_per_replica > 0 ? std::min(accelerator.per_node, inputs.max_accelerators_per_replica) : accelerator.per_node;
+    const int most = inputs.max_accelerators_per_replica > 0
+                         ? std::min(accelerator.per_node, inputs.max_accelerators_per_replica)
+                         : accelerator.per_node;
     for (int degree = 1; degree <= most; degree *= 2) {
       if (inputs.tensor_parallel > 0 && degree != inputs.tensor_parallel) continue;
       absl::StatusOr<PlanRow> row = RowOf(inputs, accelerator, degree);
@@ -114,7 +122,8 @@ absl::StatusOr<Plan> RankRows(const PlanInputs& inputs) {
       plan.rows.push_back(*std::move(row));
     }
   }
-  std::stable_sort(plan.rows.begin(), plan.rows.end(), [&](const PlanRow& a, const PlanRow& b) { return Rank(inputs, a) < Rank(inputs, b); });
+  std::stable_sort(plan.rows.begin(), plan.rows.end(),
+                   [&](const PlanRow& a, const PlanRow& b) { return Rank(inputs, a) < Rank(inputs, b); });
   return plan;
 }
 
@@ -129,26 +138,30 @@ std::vector<Relaxation> Relax(const PlanInputs& inputs) {
   for (size_t i = 0; i < inputs.targets.size(); ++i) {
     double low = inputs.targets[i].target_ms, high = low;
     PlanInputs relaxed = inputs;
-    for (int doubling = 0; doubling < 20 && !best_without(relaxed); ++doubling) relaxed.targets[i].target_ms = high *= 2;
+    for (int doubling = 0; doubling < 20 && !best_without(relaxed); ++doubling)
+      relaxed.targets[i].target_ms = high *= 2;
     if (!best_without(relaxed)) continue;
     for (int step = 0; step < 20; ++step) {
       relaxed.targets[i].target_ms = 0.5 * (low + high);
       (best_without(relaxed) ? high : low) = relaxed.targets[i].target_ms;
     }
-    const std::string name = absl::StrFormat("%s p%.0f", std::string(NameOf(inputs.targets[i].metric)), 100 * inputs.targets[i].quantile);
+    const std::string name =
+        absl::StrFormat("%s p%.0f", std::string(NameOf(inputs.targets[i].metric)), 100 * inputs.targets[i].quantile);
     relaxations.push_back({name, absl::StrFormat("%.4g ms", std::ceil(high * 10) / 10)});
   }
   PlanInputs relaxed = inputs;
   relaxed.max_per_hour.reset();
   relaxed.prefer = Preference::kCost;
   if (inputs.max_per_hour) {
-    if (const auto row = best_without(relaxed)) relaxations.push_back({"cost per hour", absl::StrCat("$", ToText(row->cost.accelerators))});
+    if (const auto row = best_without(relaxed))
+      relaxations.push_back({"cost per hour", absl::StrCat("$", ToText(row->cost.accelerators))});
   }
   relaxed = inputs;
   relaxed.max_per_million.reset();
   relaxed.prefer = Preference::kCost;
   if (inputs.max_per_million) {
-    if (const auto row = best_without(relaxed)) relaxations.push_back({"cost per 1M tokens", absl::StrCat("$", ToText(row->per_million))});
+    if (const auto row = best_without(relaxed))
+      relaxations.push_back({"cost per 1M tokens", absl::StrCat("$", ToText(row->per_million))});
   }
   return relaxations;
 }
@@ -156,7 +169,8 @@ std::vector<Relaxation> Relax(const PlanInputs& inputs) {
 }  // namespace
 
 std::optional<Operating> OperatingPoint(std::vector<CurvePoint> points, double target_ms) {
-  std::sort(points.begin(), points.end(), [](const CurvePoint& a, const CurvePoint& b) { return a.concurrency < b.concurrency; });
+  std::sort(points.begin(), points.end(),
+            [](const CurvePoint& a, const CurvePoint& b) { return a.concurrency < b.concurrency; });
   for (size_t i = 1; i < points.size(); ++i) {
     points[i].mean_ms_per_token = std::max(points[i].mean_ms_per_token, points[i - 1].mean_ms_per_token);
   }
@@ -175,8 +189,11 @@ std::optional<Operating> OperatingPoint(std::vector<CurvePoint> points, double t
       break;
     }
     const CurvePoint &low = points[i - 1], &high = points[i];
-    const double share = std::log(target_ms / low.mean_ms_per_token) / std::log(high.mean_ms_per_token / low.mean_ms_per_token);
-    const auto between = [share](double a, double b) { return std::exp(std::log(a) + share * (std::log(b) - std::log(a))); };
+    const double share =
+        std::log(target_ms / low.mean_ms_per_token) / std::log(high.mean_ms_per_token / low.mean_ms_per_token);
+    const auto between = [share](double a, double b) {
+      return std::exp(std::log(a) + share * (std::log(b) - std::log(a)));
+    };
     offer(between(low.concurrency, high.concurrency), between(low.tokens_per_second, high.tokens_per_second));
     break;
   }

@@ -1,8 +1,9 @@
-// Which accelerator, tensor-parallel degree and number of replicas meets the objectives at least cost, before anything was bought.
+// Which accelerator, tensor-parallel degree and number of replicas meets the objectives at least cost, before anything
+// was bought.
 //
-// A row is one accelerator × degree. Its law is measured where the caller has points of a sweep or ramp, else predicted from memory and
-// bandwidth (capacity.h: `a` within 14 %, `b` within a factor of two): a predicted row ranks candidates, it is no promise.
-// Pure and deterministic.
+// A row is one accelerator × degree. Its law is measured where the caller has points of a sweep or ramp, else predicted
+// from memory and bandwidth (capacity.h: `a` within 14 %, `b` within a factor of two): a predicted row ranks
+// candidates, it is no promise. Pure and deterministic.
 #pragma once
 
 #include <optional>
@@ -29,11 +30,11 @@ struct PlanInputs {
   int input_tokens = 256;
   int output_tokens = 256;
   std::vector<Target> targets;
-  double min_tokens_per_second = 0;        // over all replicas; 0: one replica is enough
-  std::optional<Money> max_per_hour;       // of the accelerators used
-  std::optional<Money> max_per_million;    // output tokens
-  int tensor_parallel = 0;                 // 0: every degree
-  int max_accelerators_per_replica = 0;    // 0: a node's
+  double min_tokens_per_second = 0;      // over all replicas; 0: one replica is enough
+  std::optional<Money> max_per_hour;     // of the accelerators used
+  std::optional<Money> max_per_million;  // output tokens
+  int tensor_parallel = 0;               // 0: every degree
+  int max_accelerators_per_replica = 0;  // 0: a node's
   Preference prefer = Preference::kCost;
   std::vector<Measured> measured;
 };
@@ -41,18 +42,18 @@ struct PlanInputs {
 struct PlanRow {
   std::string accelerator, instance;
   int tensor_parallel = 1;
-  std::string why_not;         // it cannot serve the model, or misses an objective; empty: it meets all
-  bool fits = false;           // weights and one request fit; the figures below are valid
-  bool measured = false;       // else predicted
+  std::string why_not;                    // it cannot serve the model, or misses an objective; empty: it meets all
+  bool fits = false;                      // weights and one request fit; the figures below are valid
+  bool measured = false;                  // else predicted
   double weight_gb = 0, kv_capacity = 0;  // of a replica; requests of this workload
   Law law;
-  int limit = 0;               // requests at once
+  int limit = 0;  // requests at once
   std::string bound_by;
   double alone_ms_per_token = 0, ms_per_token = 0;  // means: one request; at the limit
   double tokens_per_second = 0;                     // of one replica at the limit
   int replicas = 0;
   HourlyCost cost;
-  Money per_million;           // by the accelerators used, at full load
+  Money per_million;  // by the accelerators used, at full load
 
   bool meets() const { return why_not.empty(); }
 };
@@ -63,8 +64,8 @@ struct Relaxation {
 };
 
 struct Plan {
-  std::vector<PlanRow> rows;           // those that meet all first, best first
-  std::vector<Relaxation> relaxations; // if none meets all: one objective each that, moved so far alone, would be met
+  std::vector<PlanRow> rows;            // those that meet all first, best first
+  std::vector<Relaxation> relaxations;  // if none meets all: one objective each that, moved so far alone, would be met
 };
 
 // InvalidArgument: no accelerator, an impossible shape, or a target without a positive bound.
@@ -74,8 +75,8 @@ struct Operating {
   double concurrency = 0;
   double tokens_per_second = 0;
 };
-// The most throughput of measured points up to where latency first reaches the target: latency made monotone, log-log interpolation
-// between neighbours, no extrapolation. None if the first point is above the target.
+// The most throughput of measured points up to where latency first reaches the target: latency made monotone, log-log
+// interpolation between neighbours, no extrapolation. None if the first point is above the target.
 std::optional<Operating> OperatingPoint(std::vector<CurvePoint> points, double target_ms);
 
 }  // namespace patella::science

@@ -1,7 +1,9 @@
-// A measurement as a pure state machine: it says which streams to start and cancel, and is told what came back and when.
+// A measurement as a pure state machine: it says which streams to start and cancel, and is told what came back and
+// when.
 //
-// Whoever runs it (lib/loadgen for real servers, the simulator in tests) calls each method with a monotonic time in seconds and
-// carries out the returned actions at once. No I/O, no clock, no threads: the same events give the same actions.
+// Whoever runs it (lib/loadgen for real servers, the simulator in tests) calls each method with a monotonic time in
+// seconds and carries out the returned actions at once. No I/O, no clock, no threads: the same events give the same
+// actions.
 #pragma once
 
 #include <string>
@@ -21,10 +23,10 @@ struct CancelStream {
 using ProbeAction = std::variant<StartStream, CancelStream>;
 
 struct ProbeProgress {
-  std::string phase;        // "warm-up", "ramp", "return leg", "verify"
-  int concurrency = 0;      // streams now
-  double gap_ms = 0;        // mean token gap at this level, 0 if not known yet
-  double fraction = 0;      // 0 … 1, monotone
+  std::string phase;    // "warm-up", "ramp", "return leg", "verify"
+  int concurrency = 0;  // streams now
+  double gap_ms = 0;    // mean token gap at this level, 0 if not known yet
+  double fraction = 0;  // 0 … 1, monotone
 };
 
 class Probe {

@@ -6,7 +6,8 @@
 //               those of a busy server without waiting for one. Each level: 8 token gaps of every stream, more until
 //               their mean is known to 2.5 %; then two replacements: one stream ends and a fresh one starts, as in a
 //               closed loop; what that costs the others is P, the price of an arrival.
-//   return leg  back to one or two low levels. If they differ by more than 10 % from the way up, the server changed under
+//   return leg  back to one or two low levels. If they differ by more than 10 % from the way up, the server changed
+//   under
 //               our hands: void, again (at most `max_repeats` times); the reason is kept.
 //
 // From it: f(n) = mean gap at n streams, P(n), and the two curves
@@ -38,9 +39,9 @@ struct RampConfig {
   double max_seconds = 15;  // of one pass, without the warm-up
   double max_warm_up_seconds = 30;
   double max_total_seconds = kInfinity;  // no pass is repeated that would not be over by then
-  int64_t max_tokens = 0;    // prompt and output of all streams; 0: no such stop
-  int max_total_tokens = 0;  // prompt and output of one request that the engine accepts; 0: unknown
-  int max_repeats = 2;       // of a void pass
+  int64_t max_tokens = 0;                // prompt and output of all streams; 0: no such stop
+  int max_total_tokens = 0;              // prompt and output of one request that the engine accepts; 0: unknown
+  int max_repeats = 2;                   // of a void pass
   uint64_t seed = 1;
 };
 

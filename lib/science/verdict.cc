@@ -7,18 +7,24 @@ namespace patella::science {
 
 std::string_view NameOf(LatencyMetric metric) {
   switch (metric) {
-    case LatencyMetric::kTimePerOutputToken: return "TimePerOutputToken";
-    case LatencyMetric::kTimeToFirstToken: return "TimeToFirstToken";
-    case LatencyMetric::kEndToEnd: return "EndToEnd";
+    case LatencyMetric::kTimePerOutputToken:
+      return "TimePerOutputToken";
+    case LatencyMetric::kTimeToFirstToken:
+      return "TimeToFirstToken";
+    case LatencyMetric::kEndToEnd:
+      return "EndToEnd";
   }
   return "";
 }
 
 std::string_view NameOf(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kPass: return "Pass";
-    case Verdict::kFail: return "Fail";
-    case Verdict::kUndecided: return "Undecided";
+    case Verdict::kPass:
+      return "Pass";
+    case Verdict::kFail:
+      return "Fail";
+    case Verdict::kUndecided:
+      return "Undecided";
   }
   return "";
 }

@@ -39,7 +39,8 @@ void ReadCommon(Reader& r, GenerateCall* call) {
 void ReadTokenIds(const Json& list, Reader& r, GenerateCall* call) {
   std::vector<int32_t> ids;
   for (const Json& id : list) {
-    if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > 1e9) return r.Expect("prompt", "an array of token ids");
+    if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > 1e9)
+      return r.Expect("prompt", "an array of token ids");
     ids.push_back(id.get<int32_t>());
   }
   call->prompts.emplace_back(std::move(ids));
@@ -52,7 +53,8 @@ void ReadPrompt(Reader& r, GenerateCall* call) {
     call->prompts.emplace_back(prompt->get<std::string>());
     return;
   }
-  if (!prompt->is_array() || prompt->empty()) return r.Expect("prompt", "a string, an array of strings or an array of token ids");
+  if (!prompt->is_array() || prompt->empty())
+    return r.Expect("prompt", "a string, an array of strings or an array of token ids");
   if (prompt->front().is_number()) return ReadTokenIds(*prompt, r, call);
   for (const Json& one : *prompt) {
     if (one.is_string()) {
@@ -185,7 +187,11 @@ std::string OpenAiUsageChunk(const OpenAiHead& head, int prompt_tokens, int comp
 }
 
 std::string OpenAiModels(std::string_view model, int64_t created, int max_total_tokens) {
-  OrderedJson entry = {{"id", model}, {"object", "model"}, {"created", created}, {"owned_by", "patella"}, {"max_model_len", max_total_tokens}};
+  OrderedJson entry = {{"id", model},
+                       {"object", "model"},
+                       {"created", created},
+                       {"owned_by", "patella"},
+                       {"max_model_len", max_total_tokens}};
   OrderedJson body = {{"object", "list"}, {"data", OrderedJson::array()}};
   body["data"].push_back(std::move(entry));
   return Dump(body);

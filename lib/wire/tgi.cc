@@ -52,7 +52,8 @@ void ReadParameters(const Json& parameters, GenerateCall* call, absl::Status* st
   r.Refuse("frequency_penalty", {0, 0.0}, "use repetition_penalty");
   r.Refuse("typical_p", {1, 1.0}, "use top_p");
   r.Refuse("top_n_tokens", {0}, "only the chosen token's logprob is given");
-  if (r.Find("temperature") != nullptr && call->sampling.temperature <= 0) r.Fail("`temperature` must be strictly positive");
+  if (r.Find("temperature") != nullptr && call->sampling.temperature <= 0)
+    r.Fail("`temperature` must be strictly positive");
   if (r.Find("repetition_penalty") != nullptr && call->sampling.repetition_penalty <= 0) {
     r.Fail("`repetition_penalty` must be strictly positive");
   }
@@ -105,7 +106,8 @@ std::string TgiAnswer(const Answer& answer, bool details, bool as_array) {
 }
 
 std::string TgiEvent(int index, const TokenText& token, const Answer* last, bool details) {
-  OrderedJson event = {{"index", index}, {"token", TokenJson(token)}, {"generated_text", nullptr}, {"details", nullptr}};
+  OrderedJson event = {
+      {"index", index}, {"token", TokenJson(token)}, {"generated_text", nullptr}, {"details", nullptr}};
   if (last != nullptr) {
     event["generated_text"] = last->text;
     if (details) {
@@ -118,7 +120,8 @@ std::string TgiEvent(int index, const TokenText& token, const Answer* last, bool
 
 std::string TgiTokens(const std::vector<TokenSpan>& tokens) {
   OrderedJson list = OrderedJson::array();
-  for (const TokenSpan& t : tokens) list.push_back({{"id", t.id}, {"text", t.text}, {"start", t.start}, {"stop", t.stop}});
+  for (const TokenSpan& t : tokens)
+    list.push_back({{"id", t.id}, {"text", t.text}, {"start", t.start}, {"stop", t.stop}});
   return Dump(list);
 }
 

@@ -4,7 +4,8 @@
 namespace patella::reconcile {
 namespace {
 
-void PrintMap(std::string* out, std::string_view indent, std::string_view name, const std::map<std::string, std::string>& map) {
+void PrintMap(std::string* out, std::string_view indent, std::string_view name,
+              const std::map<std::string, std::string>& map) {
   if (map.empty()) return;
   StrAppend(out, indent, name, ":\n");
   for (const auto& [key, value] : map) StrAppend(out, indent, "  ", key, ": ", value, "\n");
@@ -12,12 +13,13 @@ void PrintMap(std::string* out, std::string_view indent, std::string_view name, 
 
 void PrintProbe(std::string* out, std::string_view name, const std::optional<HttpProbe>& probe) {
   if (!probe) return;
-  StrAppend(out, "      ", name, ": GET ", probe->path, " on ", probe->port, " every ", probe->period_seconds, " s, fails after ",
-            probe->failure_threshold, "\n");
+  StrAppend(out, "      ", name, ": GET ", probe->path, " on ", probe->port, " every ", probe->period_seconds,
+            " s, fails after ", probe->failure_threshold, "\n");
 }
 
 void PrintContainer(std::string* out, const Container& c) {
-  StrAppend(out, "    container ", c.name, c.native_sidecar ? " (native sidecar)" : "", "\n      image: ", c.image, "\n");
+  StrAppend(out, "    container ", c.name, c.native_sidecar ? " (native sidecar)" : "", "\n      image: ", c.image,
+            "\n");
   if (!c.args.empty()) StrAppend(out, "      args: ", Join(c.args, " "), "\n");
   for (const Env& env : c.env) StrAppend(out, "      env ", env.name, "=", env.value, "\n");
   for (const Port& port : c.ports) StrAppend(out, "      port ", port.name, ": ", port.number, "\n");
@@ -54,7 +56,8 @@ std::string Print(const Plan& plan) {
     for (const Port& port : service.ports) StrAppend(&out, "  port ", port.name, ": ", port.number, "\n");
   }
   for (const Condition& c : plan.conditions) {
-    StrAppend(&out, "condition ", c.type, "=", c.status ? "True" : "False", " ", c.reason, c.message.empty() ? "" : ": ", c.message, "\n");
+    StrAppend(&out, "condition ", c.type, "=", c.status ? "True" : "False", " ", c.reason,
+              c.message.empty() ? "" : ": ", c.message, "\n");
   }
   return out;
 }

@@ -10,12 +10,12 @@
 
 namespace patella::reconcile {
 
-// Where a pod's containers find each other and their files. The defaults are a pod's; local mode fills in its own. Nothing here is part
-// of the revision: a pod on another port is no other kind of pod.
+// Where a pod's containers find each other and their files. The defaults are a pod's; local mode fills in its own.
+// Nothing here is part of the revision: a pod on another port is no other kind of pod.
 struct Placement {
-  std::string model_path = "/models";         // file or folder
-  std::string engine_host = "127.0.0.1";      // loopback: nobody passes by the limiter
-  int engine_port = 3000;                     // 0 (local mode, before the engine runs): chosen by the kernel
+  std::string model_path = "/models";     // file or folder
+  std::string engine_host = "127.0.0.1";  // loopback: nobody passes by the limiter
+  int engine_port = 3000;                 // 0 (local mode, before the engine runs): chosen by the kernel
   std::string listen = "0.0.0.0:8080";
   std::string admin = "0.0.0.0:8081";
   std::string control_socket = "/run/patella/engine.sock";
@@ -36,7 +36,8 @@ struct Inputs {
 // Never fails: what cannot be served is a condition Stalled with the reason, and no children.
 Plan Reconcile(const Inputs& inputs, TimePoint now);
 
-// What makes pods unlike: model, engine image, arguments and environment, tensor parallelism, sidecar image. Eight hexadecimal digits.
+// What makes pods unlike: model, engine image, arguments and environment, tensor parallelism, sidecar image. Eight
+// hexadecimal digits.
 std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images);
 
 std::vector<Env> EngineSettings(const Inputs& inputs);

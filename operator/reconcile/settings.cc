@@ -6,7 +6,9 @@ namespace {
 
 constexpr int kDefaultCeiling = 128;  // the engine's own default, TGI's
 
-int CeilingOf(const api::InferenceDeploymentSpec& spec) { return spec.max_concurrent_requests.value_or(kDefaultCeiling); }
+int CeilingOf(const api::InferenceDeploymentSpec& spec) {
+  return spec.max_concurrent_requests.value_or(kDefaultCeiling);
+}
 
 }  // namespace
 
@@ -14,11 +16,13 @@ std::string ObjectivesJson(const api::ObjectivesSpec& objectives) {
   std::string out = "{\"latency\":[";
   for (size_t i = 0; i < objectives.latency.size(); ++i) {
     const api::LatencyObjective& o = objectives.latency[i];
-    StrAppend(&out, i ? "," : "", "{\"metric\":\"", api::NameOf(o.metric), "\",\"quantile\":\"", o.quantile, "\",\"targetMs\":", o.target_ms, "}");
+    StrAppend(&out, i ? "," : "", "{\"metric\":\"", api::NameOf(o.metric), "\",\"quantile\":\"", o.quantile,
+              "\",\"targetMs\":", o.target_ms, "}");
   }
   StrAppend(&out, "],\"knee\":{\"definition\":\"", api::NameOf(objectives.knee.definition), "\"");
   if (objectives.knee.definition == api::KneeDefinition::kUtilization) {
-    StrAppend(&out, ",\"utilization\":\"", objectives.knee.utilization.empty() ? "0.7" : objectives.knee.utilization, "\"");
+    StrAppend(&out, ",\"utilization\":\"", objectives.knee.utilization.empty() ? "0.7" : objectives.knee.utilization,
+              "\"");
   }
   return out + "}}";
 }

@@ -20,7 +20,8 @@ http::Response Verdict(bool good, std::string_view otherwise) {
 
 }  // namespace
 
-Admin::Admin(http::Loop& loop, AdminHooks hooks) : loop_(loop), hooks_(std::move(hooks)), client_(http::Client::Create(loop, hooks_.engine)) {}
+Admin::Admin(http::Loop& loop, AdminHooks hooks)
+    : loop_(loop), hooks_(std::move(hooks)), client_(http::Client::Create(loop, hooks_.engine)) {}
 
 void Admin::Handle(http::Request request, std::shared_ptr<http::Exchange> exchange) {
   const std::string_view path = request.path();
@@ -32,16 +33,20 @@ void Admin::Handle(http::Request request, std::shared_ptr<http::Exchange> exchan
   }
   if (path == "/") return exchange->Send(Text(200, std::string(StatusPage()), "text/html; charset=utf-8"));
   if (path == "/status.json") return exchange->Send(Text(200, hooks_.status_json(), "application/json"));
-  if (path == "/metrics") return exchange->Send(Text(200, hooks_.metrics(), "text/plain; version=0.0.4; charset=utf-8"));
+  if (path == "/metrics")
+    return exchange->Send(Text(200, hooks_.metrics(), "text/plain; version=0.0.4; charset=utf-8"));
   if (path == "/healthz") return exchange->Send(Text(200, "ok\n"));
   if (path == "/readyz") return exchange->Send(Verdict(hooks_.ready(), "not ready: see /status.json"));
-  if (path == "/engine/startupz") return exchange->Send(Verdict(hooks_.started(), "the engine has not been healthy yet"));
+  if (path == "/engine/startupz")
+    return exchange->Send(Verdict(hooks_.started(), "the engine has not been healthy yet"));
   if (path == "/engine/livez") {
     // Before the first success only the startup probe judges; a live probe must not kill an engine that still loads.
-    return exchange->Send(Verdict(!hooks_.started() || hooks_.engine_healthy(), "the engine does not answer its health check"));
+    return exchange->Send(
+        Verdict(!hooks_.started() || hooks_.engine_healthy(), "the engine does not answer its health check"));
   }
   if (path == "/engine/metrics" && !hooks_.engine_metrics_path.empty()) return PassEngineMetrics(exchange);
-  exchange->Send(Text(404, "here are /, /status.json, /metrics, /healthz, /readyz, /drain, /engine/{startupz,livez,metrics}\n"));
+  exchange->Send(
+      Text(404, "here are /, /status.json, /metrics, /healthz, /readyz, /drain, /engine/{startupz,livez,metrics}\n"));
 }
 
 void Admin::Drain(const std::shared_ptr<http::Exchange>& exchange) {
@@ -52,14 +57,15 @@ void Admin::Drain(const std::shared_ptr<http::Exchange>& exchange) {
   const auto waiting = std::make_shared<Waiting>();
   const TimePoint deadline = loop_.Now() + hooks_.drain_timeout;
   exchange->OnClose([waiting] { waiting->timer.reset(); });
-  waiting->timer = loop_.Every(std::chrono::milliseconds(50), [this, exchange, deadline, weak = std::weak_ptr<Waiting>(waiting)] {
-    const bool idle = hooks_.idle();
-    if (!idle && loop_.Now() < deadline) return;
-    exchange->Send(Text(200, idle ? "drained\n" : "deadline: requests are still running\n"));
-    loop_.Post([weak] {  // a timer must not destroy itself while it runs
-      if (const auto w = weak.lock()) w->timer.reset();
-    });
-  });
+  waiting->timer =
+      loop_.Every(std::chrono::milliseconds(50), [this, exchange, deadline, weak = std::weak_ptr<Waiting>(waiting)] {
+        const bool idle = hooks_.idle();
+        if (!idle && loop_.Now() < deadline) return;
+        exchange->Send(Text(200, idle ? "drained\n" : "deadline: requests are still running\n"));
+        loop_.Post([weak] {  // a timer must not destroy itself while it runs
+          if (const auto w = weak.lock()) w->timer.reset();
+        });
+      });
 }
 
 void Admin::PassEngineMetrics(const std::shared_ptr<http::Exchange>& exchange) {

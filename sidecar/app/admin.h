@@ -1,4 +1,5 @@
-// The admin port: health, readiness, metrics, the status page and its JSON, drain, and the engine's probes and metrics passed through.
+// The admin port: health, readiness, metrics, the status page and its JSON, drain, and the engine's probes and metrics
+// passed through.
 //
 // Lives on the loop's thread.
 #pragma once

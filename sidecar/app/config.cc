@@ -61,12 +61,14 @@ absl::Status ParseTarget(const json& item, const std::string& where, TunerOption
 absl::StatusOr<Address> ParseAddress(const std::string& setting, const std::string& text) {
   const size_t colon = text.rfind(':');
   Address address;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) || address.port < 0 ||
-      address.port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat(setting, " is \"", text, "\"; expected ADDRESS:PORT, for example 127.0.0.1:8080"));
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) ||
+      address.port < 0 || address.port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(setting, " is \"", text, "\"; expected ADDRESS:PORT, for example 127.0.0.1:8080"));
   }
   address.host = text.substr(0, colon);
-  if (address.host.front() == '[' && address.host.back() == ']') address.host = address.host.substr(1, address.host.size() - 2);
+  if (address.host.front() == '[' && address.host.back() == ']')
+    address.host = address.host.substr(1, address.host.size() - 2);
   return address;
 }
 
@@ -76,23 +78,63 @@ std::span<const Setting> SidecarSettings() {
   using enum SettingType;
   static const std::vector<Setting> kSettings = {
       {.name = "ENGINE_URL", .fallback = "http://127.0.0.1:3000", .help = "where the engine answers"},
-      {.name = "ENGINE_TYPE", .fallback = "OpenAI", .help = "what kind of engine it is", .choices = {"Patella", "VLLM", "TGI", "OpenAI"}},
+      {.name = "ENGINE_TYPE",
+       .fallback = "OpenAI",
+       .help = "what kind of engine it is",
+       .choices = {"Patella", "VLLM", "TGI", "OpenAI"}},
       {.name = "ENGINE_CONTROL_SOCKET", .help = "Unix socket of a Patella engine's control channel"},
-      {.name = "ENGINE_START_SECONDS", .type = kInt, .fallback = "600", .help = "how long to wait for the engine to become healthy", .min = 1},
+      {.name = "ENGINE_START_SECONDS",
+       .type = kInt,
+       .fallback = "600",
+       .help = "how long to wait for the engine to become healthy",
+       .min = 1},
       {.name = "LISTEN", .fallback = "127.0.0.1:8080", .help = "address for clients; port 0: chosen by the kernel"},
       {.name = "ADMIN", .fallback = "127.0.0.1:8081", .help = "address for metrics, health and the status page"},
       {.name = "MODEL_NAME", .help = "the served model's name; default: what the engine says"},
       {.name = "DEPLOYMENT", .help = "label of the metrics"},
       {.name = "REVISION", .help = "label of the metrics"},
       {.name = "OBJECTIVES", .help = "JSON: latency targets, and the knee where none binds"},
-      {.name = "WORKLOAD_INPUT_TOKENS", .type = kInt, .fallback = "256", .help = "prompt of a typical request, tokens", .min = 1, .max = 1e6},
-      {.name = "WORKLOAD_OUTPUT_TOKENS", .type = kInt, .fallback = "256", .help = "answer to a typical request, tokens", .min = 2, .max = 1e6},
-      {.name = "MAX_CONCURRENT_REQUESTS", .type = kInt, .fallback = "0", .help = "ceiling that the limit never exceeds; 0: none", .max = 100000},
-      {.name = "TUNING_MODE", .fallback = "Auto", .help = "Off enforces the ceiling alone", .choices = {"Auto", "Advise", "Off"}},
-      {.name = "MAX_CALIBRATION_SECONDS", .type = kInt, .fallback = "90", .help = "budget of the calibration before ready", .min = 5, .max = 3600},
-      {.name = "QUEUE_MAX_REQUESTS", .type = kInt, .fallback = "0", .help = "requests that may wait for a permit; 0: none", .max = 100000},
-      {.name = "QUEUE_MAX_WAIT_MS", .type = kInt, .fallback = "0", .help = "how long one may wait, milliseconds", .max = 3.6e6},
-      {.name = "DRAIN_SECONDS", .type = kInt, .fallback = "120", .help = "how long to wait for running requests at shutdown"},
+      {.name = "WORKLOAD_INPUT_TOKENS",
+       .type = kInt,
+       .fallback = "256",
+       .help = "prompt of a typical request, tokens",
+       .min = 1,
+       .max = 1e6},
+      {.name = "WORKLOAD_OUTPUT_TOKENS",
+       .type = kInt,
+       .fallback = "256",
+       .help = "answer to a typical request, tokens",
+       .min = 2,
+       .max = 1e6},
+      {.name = "MAX_CONCURRENT_REQUESTS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "ceiling that the limit never exceeds; 0: none",
+       .max = 100000},
+      {.name = "TUNING_MODE",
+       .fallback = "Auto",
+       .help = "Off enforces the ceiling alone",
+       .choices = {"Auto", "Advise", "Off"}},
+      {.name = "MAX_CALIBRATION_SECONDS",
+       .type = kInt,
+       .fallback = "90",
+       .help = "budget of the calibration before ready",
+       .min = 5,
+       .max = 3600},
+      {.name = "QUEUE_MAX_REQUESTS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "requests that may wait for a permit; 0: none",
+       .max = 100000},
+      {.name = "QUEUE_MAX_WAIT_MS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "how long one may wait, milliseconds",
+       .max = 3.6e6},
+      {.name = "DRAIN_SECONDS",
+       .type = kInt,
+       .fallback = "120",
+       .help = "how long to wait for running requests at shutdown"},
       {.name = "STATE_DIR", .help = "folder that keeps the learned limit over a restart"},
       {.name = "SEED", .type = kInt, .fallback = "1", .help = "of everything random"},
   };
@@ -102,7 +144,8 @@ std::span<const Setting> SidecarSettings() {
 absl::Status ParseObjectives(const std::string& text, TunerOptions& options) {
   if (text.empty()) return absl::OkStatus();
   const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (root.is_discarded()) return Wrong("not JSON", R"({"latency":[{"metric":"TimePerOutputToken","quantile":"0.90","targetMs":50}]})");
+  if (root.is_discarded())
+    return Wrong("not JSON", R"({"latency":[{"metric":"TimePerOutputToken","quantile":"0.90","targetMs":50}]})");
   PATELLA_RETURN_IF_ERROR(CheckFields(root, "objectives", {"latency", "knee", "prefer", "throughput", "cost"}));
   const json latency = root.value("latency", json::array());
   if (!latency.is_array()) return Wrong("latency is " + latency.dump(), "a list");
@@ -112,8 +155,10 @@ absl::Status ParseObjectives(const std::string& text, TunerOptions& options) {
   if (!root.contains("knee")) return absl::OkStatus();
   const json& knee = root["knee"];
   PATELLA_RETURN_IF_ERROR(CheckFields(knee, "knee", {"definition", "utilization"}));
-  PATELLA_ASSIGN_OR_RETURN(options.knee_definition, OneOf(knee.value("definition", json("Utilization")), "knee.definition", kKnees));
-  PATELLA_ASSIGN_OR_RETURN(options.knee_utilization, Decimal(knee.value("utilization", json(0.7)), "knee.utilization", 0, 1));
+  PATELLA_ASSIGN_OR_RETURN(options.knee_definition,
+                           OneOf(knee.value("definition", json("Utilization")), "knee.definition", kKnees));
+  PATELLA_ASSIGN_OR_RETURN(options.knee_utilization,
+                           Decimal(knee.value("utilization", json(0.7)), "knee.utilization", 0, 1));
   return absl::OkStatus();
 }
 

@@ -49,7 +49,8 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
   }
 
   void Poll() {
-    Get(adapters::EngineOf(discovery.target.kind).health_path, [this](int status, const std::string&) { OnHealth(status); });
+    Get(adapters::EngineOf(discovery.target.kind).health_path,
+        [this](int status, const std::string&) { OnHealth(status); });
   }
 
   void OnHealth(int status) {
@@ -59,9 +60,11 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
       if (loop.Now() >= give_up) {
         stopped = true;
         return events.on_missing(absl::StrCat("the engine at ", discovery.target.host, ":", discovery.target.port,
-                                              status == 0 ? " cannot be reached" : absl::StrCat(" answers ", status), "; start it, or correct ENGINE_URL"));
+                                              status == 0 ? " cannot be reached" : absl::StrCat(" answers ", status),
+                                              "; start it, or correct ENGINE_URL"));
       }
-      events.on_waiting(status == 0 ? "waiting for the engine to listen" : absl::StrCat("waiting for the engine: it answers ", status));
+      events.on_waiting(status == 0 ? "waiting for the engine to listen"
+                                    : absl::StrCat("waiting for the engine: it answers ", status));
     } else {
       failures = now_healthy ? 0 : failures + 1;
       const bool verdict = failures < kFailuresUntilUnhealthy;
@@ -106,7 +109,8 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
   int failures = 0;
 };
 
-EngineWatch::EngineWatch(http::Loop& loop, adapters::EngineTarget target, Duration start_timeout, EngineWatchEvents events)
+EngineWatch::EngineWatch(http::Loop& loop, adapters::EngineTarget target, Duration start_timeout,
+                         EngineWatchEvents events)
     : state_(std::make_shared<State>(loop, std::move(target), start_timeout, std::move(events))) {
   state_->Poll();
 }

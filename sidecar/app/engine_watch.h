@@ -1,4 +1,5 @@
-// Waits for the engine to become healthy, learns what it says about itself over HTTP, and then keeps an eye on its health.
+// Waits for the engine to become healthy, learns what it says about itself over HTTP, and then keeps an eye on its
+// health.
 //
 // Lives on the loop's thread; never blocks.
 #pragma once
@@ -14,10 +15,10 @@
 namespace patella::sidecar {
 
 struct EngineWatchEvents {
-  std::function<void(const std::string& message)> on_waiting;             // each failed attempt before the first success
-  std::function<void(const adapters::Discovery&)> on_ready;               // once: healthy, and asked
-  std::function<void(const std::string& why)> on_missing;                 // once: not healthy within the time allowed
-  std::function<void(bool healthy)> on_health;                            // each change after on_ready
+  std::function<void(const std::string& message)> on_waiting;  // each failed attempt before the first success
+  std::function<void(const adapters::Discovery&)> on_ready;    // once: healthy, and asked
+  std::function<void(const std::string& why)> on_missing;      // once: not healthy within the time allowed
+  std::function<void(bool healthy)> on_health;                 // each change after on_ready
 };
 
 class EngineWatch {

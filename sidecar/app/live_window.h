@@ -1,5 +1,5 @@
-// The recent past of user traffic: throughput of the last 10 s, latency quantiles of streams that ended in the last 30 s.
-// Pure: time is a parameter, never running backwards. Not thread-safe.
+// The recent past of user traffic: throughput of the last 10 s, latency quantiles of streams that ended in the last 30
+// s. Pure: time is a parameter, never running backwards. Not thread-safe.
 #pragma once
 
 #include <deque>
@@ -12,7 +12,7 @@ class LiveWindow {
   void OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double now_s);
 
   double TokensPerSecond(double now_s);
-  double MsPerToken(double quantile, double now_s);        // 0: no stream ended lately
+  double MsPerToken(double quantile, double now_s);  // 0: no stream ended lately
   double TimeToFirstTokenMs(double quantile, double now_s);
 
  private:

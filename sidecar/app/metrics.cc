@@ -9,12 +9,13 @@
 namespace patella::sidecar {
 namespace {
 
-constexpr std::array kStates = {TunerState::kBoot, TunerState::kWarmUp, TunerState::kRamp,
-                                TunerState::kVerify, TunerState::kReady, TunerState::kDegraded};
+constexpr std::array kStates = {TunerState::kBoot,   TunerState::kWarmUp, TunerState::kRamp,
+                                TunerState::kVerify, TunerState::kReady,  TunerState::kDegraded};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
 bool Meets(const StreamRecord& record, const TargetView& target) {
-  if (target.metric == "TimePerOutputToken") return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
+  if (target.metric == "TimePerOutputToken")
+    return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
   if (target.metric == "TimeToFirstToken") return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
   return record.end_to_end_ms <= target.target_ms;
 }
@@ -25,7 +26,8 @@ struct SidecarMetrics::Impl {
   explicit Impl(const metrics::Labels& labels) : all("patella-sidecar", PATELLA_VERSION, labels) {}
 
   metrics::Metrics all;
-  metrics::Counter admitted = all.GetCounter("patella_admission_total", {{"outcome", "admitted"}, {"reason", "permit"}});
+  metrics::Counter admitted =
+      all.GetCounter("patella_admission_total", {{"outcome", "admitted"}, {"reason", "permit"}});
   metrics::Counter prompt_tokens = all.GetCounter("patella_prompt_tokens_total");
   metrics::Counter cached_tokens = all.GetCounter("patella_cached_prompt_tokens_total");
   metrics::Counter output_tokens = all.GetCounter("patella_generation_tokens_total");
@@ -47,7 +49,8 @@ struct SidecarMetrics::Impl {
 };
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
-    : impl_(std::make_unique<Impl>(metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {}
+    : impl_(std::make_unique<Impl>(
+          metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {}
 
 SidecarMetrics::~SidecarMetrics() = default;
 
@@ -109,7 +112,8 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   for (const auto& [name, value] : {std::pair{"a_ms", tuner.a_ms}, {"b_ms", tuner.b_ms}, {"cap", tuner.cap}}) {
     m.all.GetGauge("patella_curve_parameter", {{"name", name}}).Set(value);
   }
-  for (const KneeView& knee : tuner.knees) m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  for (const KneeView& knee : tuner.knees)
+    m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
   for (const TunerState state : kStates) {
     m.all.GetGauge("patella_tuner_state", {{"state", std::string(NameOf(state))}}).Set(tuner.state == state);
   }

@@ -22,15 +22,19 @@ namespace patella::sidecar {
 namespace {
 
 constexpr auto kTick = std::chrono::seconds(1);
-constexpr auto kLastLook = std::chrono::milliseconds(1500);  // /status.json shows the error for so long before the program ends
-constexpr double kEngineHeadroom = 1.25;  // the engine's own limit above ours: cancelled requests leave it a step later than us
+constexpr auto kLastLook =
+    std::chrono::milliseconds(1500);  // /status.json shows the error for so long before the program ends
+constexpr double kEngineHeadroom =
+    1.25;  // the engine's own limit above ours: cancelled requests leave it a step later than us
 
 double ToSeconds(TimePoint t) { return Seconds(t.time_since_epoch()); }
 
 class SidecarImpl final : public Sidecar {
  public:
   SidecarImpl(http::Loop& loop, Config config, std::function<void(int)> on_exit)
-      : loop_(loop), config_(std::move(config)), on_exit_(std::move(on_exit)) { LabelMetrics(); }
+      : loop_(loop), config_(std::move(config)), on_exit_(std::move(on_exit)) {
+    LabelMetrics();
+  }
 
   absl::Status Begin() {
     const bool tuning = config_.tuner.mode == TuningMode::kAuto;
@@ -43,8 +47,11 @@ class SidecarImpl final : public Sidecar {
     proxy_ = std::make_unique<Proxy>(loop_, options, Budgets{.requests = 0}, Events());
     proxy_->Close(Refusal::kNotReady, "Starting: waiting for the engine", 5);
     PATELLA_RETURN_IF_ERROR(Listen());
-    adapters::EngineTarget target{.kind = config_.engine_kind, .host = config_.engine_host, .port = config_.engine_port,
-                                  .model = config_.model, .path_prefix = config_.engine_path_prefix};
+    adapters::EngineTarget target{.kind = config_.engine_kind,
+                                  .host = config_.engine_host,
+                                  .port = config_.engine_port,
+                                  .model = config_.model,
+                                  .path_prefix = config_.engine_path_prefix};
     watch_ = std::make_unique<EngineWatch>(loop_, target, config_.engine_start_timeout, WatchEvents());
     tick_ = loop_.Every(kTick, [this] { Tick(); });
     return absl::OkStatus();
@@ -63,11 +70,15 @@ class SidecarImpl final : public Sidecar {
 
   int port() const override { return front_->port(); }
   int admin_port() const override { return admin_server_->port(); }
-  std::string status_json() override { return StatusJson(tuner_->view(), Live(), Now(), std::chrono::system_clock::now()); }
+  std::string status_json() override {
+    return StatusJson(tuner_->view(), Live(), Now(), std::chrono::system_clock::now());
+  }
 
  private:
   double Now() const { return ToSeconds(loop_.Now()); }
-  void LabelMetrics() { metrics_ = std::make_unique<SidecarMetrics>(config_.model, config_.deployment, config_.revision); }
+  void LabelMetrics() {
+    metrics_ = std::make_unique<SidecarMetrics>(config_.model, config_.deployment, config_.revision);
+  }
   bool Idle() const { return proxy_->limiter().in_flight() == 0 && proxy_->limiter().queued() == 0; }
 
   absl::Status Listen() {
@@ -75,17 +86,19 @@ class SidecarImpl final : public Sidecar {
     front.address = config_.listen.host;
     front.port = config_.listen.port;
     front.max_body_bytes = 32 << 20;
-    PATELLA_ASSIGN_OR_RETURN(front_, http::Server::Listen(loop_, front, [this](http::Request r, std::shared_ptr<http::Exchange> e) {
-                               proxy_->Handle(std::move(r), std::move(e));
-                             }));
+    PATELLA_ASSIGN_OR_RETURN(
+        front_, http::Server::Listen(loop_, front, [this](http::Request r, std::shared_ptr<http::Exchange> e) {
+          proxy_->Handle(std::move(r), std::move(e));
+        }));
     http::ServerOptions admin;
     admin.address = config_.admin.host;
     admin.port = config_.admin.port;
     admin.max_connections = 64;
     admin_ = std::make_unique<Admin>(loop_, AdminSources());
-    PATELLA_ASSIGN_OR_RETURN(admin_server_, http::Server::Listen(loop_, admin, [this](http::Request r, std::shared_ptr<http::Exchange> e) {
-                               admin_->Handle(std::move(r), std::move(e));
-                             }));
+    PATELLA_ASSIGN_OR_RETURN(
+        admin_server_, http::Server::Listen(loop_, admin, [this](http::Request r, std::shared_ptr<http::Exchange> e) {
+          admin_->Handle(std::move(r), std::move(e));
+        }));
     LogInfo("listening", {{"clients", front_->address()}, {"admin", admin_server_->address()}});
     return absl::OkStatus();
   }
@@ -105,7 +118,8 @@ class SidecarImpl final : public Sidecar {
     hooks.drain_timeout = config_.drain_timeout;
     hooks.engine.host = config_.engine_host;
     hooks.engine.port = config_.engine_port;
-    hooks.engine_metrics_path = absl::StrCat(config_.engine_path_prefix, std::string(adapters::EngineOf(config_.engine_kind).metrics_path));
+    hooks.engine_metrics_path =
+        absl::StrCat(config_.engine_path_prefix, std::string(adapters::EngineOf(config_.engine_kind).metrics_path));
     return hooks;
   }
 
@@ -135,10 +149,14 @@ class SidecarImpl final : public Sidecar {
     } else {
       live_.OnTokens(record.output_tokens, now);
     }
-    tuner_->OnStream({.started_s = now - (record.end_to_end_ms - record.queue_ms) / 1e3, .queue_ms = record.queue_ms,
+    tuner_->OnStream({.started_s = now - (record.end_to_end_ms - record.queue_ms) / 1e3,
+                      .queue_ms = record.queue_ms,
                       .time_to_first_token_ms = record.time_to_first_token_ms,
-                      .time_per_output_token_ms = record.time_per_output_token_ms, .end_to_end_ms = record.end_to_end_ms,
-                      .prompt_tokens = record.prompt_tokens - record.cached_tokens, .output_tokens = record.output_tokens}, now);
+                      .time_per_output_token_ms = record.time_per_output_token_ms,
+                      .end_to_end_ms = record.end_to_end_ms,
+                      .prompt_tokens = record.prompt_tokens - record.cached_tokens,
+                      .output_tokens = record.output_tokens},
+                     now);
   }
 
   EngineWatchEvents WatchEvents() {
@@ -148,7 +166,8 @@ class SidecarImpl final : public Sidecar {
     events.on_ready = [this](const adapters::Discovery& found) { OnEngineReady(found); };
     events.on_health = [this](bool healthy) {
       healthy ? LogInfo("engine is healthy again") : LogWarning("engine is gone: requests get 503 until it is back");
-      if (!healthy && tuner_->calibrating()) Do(tuner_->OnEngineMissing("the engine stopped answering its health check", Now()));
+      if (!healthy && tuner_->calibrating())
+        Do(tuner_->OnEngineMissing("the engine stopped answering its health check", Now()));
     };
     return events;
   }
@@ -160,12 +179,14 @@ class SidecarImpl final : public Sidecar {
       config_.model = found.target.model;
       LabelMetrics();
     }
-    facts_ = {.kv_capacity_tokens = found.kv_capacity_tokens, .max_total_tokens = found.max_total_tokens,
+    facts_ = {.kv_capacity_tokens = found.kv_capacity_tokens,
+              .max_total_tokens = found.max_total_tokens,
               .max_concurrent_requests = found.max_concurrent_requests};
     if (config_.control_socket.empty()) return StartTuning();
     ControlEvents events;
     events.on_info = [this](const EngineInfo& info) {
-      facts_ = {.kv_capacity_tokens = info.kv_capacity_tokens, .max_total_tokens = info.max_total_tokens,
+      facts_ = {.kv_capacity_tokens = info.kv_capacity_tokens,
+                .max_total_tokens = info.max_total_tokens,
                 .max_concurrent_requests = info.max_concurrent_requests};
       StartTuning();
     };
@@ -195,7 +216,8 @@ class SidecarImpl final : public Sidecar {
   void UpdateNotReady() {
     const TunerView& view = tuner_->view();
     const double left = (1 - view.progress.fraction) * std::min(30.0, config_.tuner.max_calibration_s);
-    proxy_->Close(Refusal::kNotReady, absl::StrCat("Not ready yet: ", view.message), std::max(1, static_cast<int>(left)));
+    proxy_->Close(Refusal::kNotReady, absl::StrCat("Not ready yet: ", view.message),
+                  std::max(1, static_cast<int>(left)));
   }
 
   void Do(const TunerActions& actions) {
@@ -210,11 +232,13 @@ class SidecarImpl final : public Sidecar {
     options.deadline = FromSeconds(run.deadline_s);
     options.seed = config_.tuner.seed + static_cast<uint64_t>(++probes_);
     options.on_progress = [this](const science::ProbeProgress& progress) { tuner_->OnProgress(progress, Now()); };
-    runner_ = loadgen::ProbeRunner::Start(loop_, target_, *run.probe, options, [this](const loadgen::ProbeOutcome& outcome) { OnProbe(outcome); });
+    runner_ = loadgen::ProbeRunner::Start(loop_, target_, *run.probe, options,
+                                          [this](const loadgen::ProbeOutcome& outcome) { OnProbe(outcome); });
   }
 
   void OnProbe(const loadgen::ProbeOutcome& outcome) {
-    ProbeReport report{.why = std::string(outcome.status.message()), .tokens = outcome.output_tokens + outcome.prompt_tokens,
+    ProbeReport report{.why = std::string(outcome.status.message()),
+                       .tokens = outcome.output_tokens + outcome.prompt_tokens,
                        .seconds = outcome.seconds};
     if (outcome.generator_bound) report.end = ProbeEnd::kGeneratorBound;
     if (!outcome.status.ok()) {
@@ -228,8 +252,10 @@ class SidecarImpl final : public Sidecar {
   }
 
   void Act(const SetLimit& set) {
-    proxy_->SetBudgets({.requests = set.limit, .prompt_tokens = set.prompt_tokens, .kv_tokens = facts_.kv_capacity_tokens});
-    if (control_) control_->SetMaxConcurrentRequests(std::max(set.limit + 2, static_cast<int>(kEngineHeadroom * set.limit)));
+    proxy_->SetBudgets(
+        {.requests = set.limit, .prompt_tokens = set.prompt_tokens, .kv_tokens = facts_.kv_capacity_tokens});
+    if (control_)
+      control_->SetMaxConcurrentRequests(std::max(set.limit + 2, static_cast<int>(kEngineHeadroom * set.limit)));
   }
 
   void Act(const AdmitUsers&) {
@@ -268,11 +294,17 @@ class SidecarImpl final : public Sidecar {
 
   LiveView Live() {
     const double now = Now();
-    return {.model = config_.model, .inflight = proxy_->limiter().in_flight(), .queued = proxy_->limiter().queued(),
-            .admitted_total = proxy_->admitted_total(), .rejected_total = proxy_->rejected_total(),
-            .tokens_per_second = live_.TokensPerSecond(now), .p90_ms_per_token = live_.MsPerToken(0.9, now),
-            .p90_ttft_ms = live_.TimeToFirstTokenMs(0.9, now), .engine_running = engine_stats_.running,
-            .engine_waiting = engine_stats_.waiting, .kv_tokens_used = engine_stats_.kv_tokens_used,
+    return {.model = config_.model,
+            .inflight = proxy_->limiter().in_flight(),
+            .queued = proxy_->limiter().queued(),
+            .admitted_total = proxy_->admitted_total(),
+            .rejected_total = proxy_->rejected_total(),
+            .tokens_per_second = live_.TokensPerSecond(now),
+            .p90_ms_per_token = live_.MsPerToken(0.9, now),
+            .p90_ttft_ms = live_.TimeToFirstTokenMs(0.9, now),
+            .engine_running = engine_stats_.running,
+            .engine_waiting = engine_stats_.waiting,
+            .kv_tokens_used = engine_stats_.kv_tokens_used,
             .kv_tokens_capacity = std::max(engine_stats_.kv_tokens_capacity, facts_.kv_capacity_tokens)};
   }
 
@@ -284,7 +316,8 @@ class SidecarImpl final : public Sidecar {
   EngineStats engine_stats_;
   EngineFacts facts_;
   adapters::EngineTarget target_;
-  bool ready_ = false, draining_ = false, draining_for_engine_ = false, leaving_ = false, engine_seen_ = false, tuning_started_ = false;
+  bool ready_ = false, draining_ = false, draining_for_engine_ = false, leaving_ = false, engine_seen_ = false,
+       tuning_started_ = false;
   int probes_ = 0;
   double last_logged_s_ = -1e300;
   TimePoint drain_deadline_;
@@ -300,7 +333,8 @@ class SidecarImpl final : public Sidecar {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Sidecar>> Sidecar::Start(http::Loop& loop, Config config, std::function<void(int)> on_exit) {
+absl::StatusOr<std::unique_ptr<Sidecar>> Sidecar::Start(http::Loop& loop, Config config,
+                                                        std::function<void(int)> on_exit) {
   auto sidecar = std::make_unique<SidecarImpl>(loop, std::move(config), std::move(on_exit));
   PATELLA_RETURN_IF_ERROR(sidecar->Begin());
   return absl::StatusOr<std::unique_ptr<Sidecar>>(std::move(sidecar));

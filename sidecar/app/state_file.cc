@@ -21,8 +21,12 @@ std::string PathIn(const std::string& folder) { return absl::StrCat(folder, "/pa
 json KeyOf(const TunerOptions& options) {
   json targets = json::array();
   for (const TargetView& t : options.targets) targets.push_back({t.metric, t.quantile, t.target_ms});
-  return {{"targets", targets}, {"input", options.input_tokens}, {"output", options.output_tokens},
-          {"knee", options.knee_definition}, {"utilization", options.knee_utilization}, {"ceiling", options.ceiling}};
+  return {{"targets", targets},
+          {"input", options.input_tokens},
+          {"output", options.output_tokens},
+          {"knee", options.knee_definition},
+          {"utilization", options.knee_utilization},
+          {"ceiling", options.ceiling}};
 }
 
 }  // namespace
@@ -34,7 +38,8 @@ Resumed ReadState(const std::string& folder, const TunerOptions& options) {
   const json state = json::parse(text.str(), nullptr, /*allow_exceptions=*/false);
   Resumed resumed;
   try {
-    if (!state.is_object() || state.value("version", 0) != kVersion || state.value("key", json()) != KeyOf(options)) return {};
+    if (!state.is_object() || state.value("version", 0) != kVersion || state.value("key", json()) != KeyOf(options))
+      return {};
     resumed.limit = state.at("limit").get<int>();
     resumed.bound_by = state.at("bound_by").get<std::string>();
     resumed.a_ms = state.at("a_ms").get<double>();
@@ -51,17 +56,26 @@ Resumed ReadState(const std::string& folder, const TunerOptions& options) {
 
 absl::Status WriteState(const std::string& folder, const TunerOptions& options, const TunerView& view) {
   json points = json::array();
-  for (const PointView& p : view.points) points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
-  const json state = {{"version", kVersion}, {"key", KeyOf(options)}, {"limit", view.limit}, {"bound_by", view.bound_by},
-                      {"a_ms", view.a_ms}, {"b_ms", view.b_ms},
-                      {"cap", std::isfinite(view.cap) ? json(view.cap) : json(nullptr)}, {"points", points}};
+  for (const PointView& p : view.points)
+    points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
+  const json state = {{"version", kVersion},
+                      {"key", KeyOf(options)},
+                      {"limit", view.limit},
+                      {"bound_by", view.bound_by},
+                      {"a_ms", view.a_ms},
+                      {"b_ms", view.b_ms},
+                      {"cap", std::isfinite(view.cap) ? json(view.cap) : json(nullptr)},
+                      {"points", points}};
   const std::string path = PathIn(folder), fresh = path + ".new";
   {
     std::ofstream file(fresh, std::ios::trunc);
     file << state.dump(2) << "\n";
-    if (!file.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", fresh, "; check that STATE_DIR exists and is writable"));
+    if (!file.flush())
+      return absl::UnavailableError(
+          absl::StrCat("cannot write ", fresh, "; check that STATE_DIR exists and is writable"));
   }
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) return absl::UnavailableError(absl::StrCat("cannot replace ", path));
+  if (std::rename(fresh.c_str(), path.c_str()) != 0)
+    return absl::UnavailableError(absl::StrCat("cannot replace ", path));
   return absl::OkStatus();
 }
 

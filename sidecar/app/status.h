@@ -1,4 +1,5 @@
-// /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added, never changed.
+// /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added,
+// never changed.
 #pragma once
 
 #include <chrono>
@@ -25,6 +26,7 @@ struct LiveView {
 };
 
 // `now_s` and `wall_now` are the same moment on the monotonic and the wall clock.
-std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s, std::chrono::system_clock::time_point wall_now);
+std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s,
+                       std::chrono::system_clock::time_point wall_now);
 
 }  // namespace patella::sidecar

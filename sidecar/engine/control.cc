@@ -79,7 +79,9 @@ class Control final : public EngineControl {
     context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
     pb::GetInfoResponse reply;
     if (!stub_->GetInfo(&context, {}, &reply).ok()) return false;
-    EngineInfo info{.model = reply.model_id(), .version = reply.version(), .kv_capacity_tokens = reply.kv_capacity_tokens(),
+    EngineInfo info{.model = reply.model_id(),
+                    .version = reply.version(),
+                    .kv_capacity_tokens = reply.kv_capacity_tokens(),
                     .max_total_tokens = reply.max_total_tokens(),
                     .max_concurrent_requests = reply.limits().max_concurrent_requests()};
     Post([this, info = std::move(info)] {
@@ -99,8 +101,11 @@ class Control final : public EngineControl {
     request.set_interval_ms(kStatsIntervalMs);
     const auto reader = stub_->WatchStats(&context, request);
     for (pb::WatchStatsResponse reply; reader->Read(&reply);) {
-      const EngineStats stats{.running = reply.running(), .waiting = reply.waiting(), .kv_tokens_used = reply.kv_tokens_used(),
-                              .kv_tokens_capacity = reply.kv_tokens_capacity(), .last_step_ms = reply.last_step_ms()};
+      const EngineStats stats{.running = reply.running(),
+                              .waiting = reply.waiting(),
+                              .kv_tokens_used = reply.kv_tokens_used(),
+                              .kv_tokens_capacity = reply.kv_tokens_capacity(),
+                              .last_step_ms = reply.last_step_ms()};
       Post([this, stats] {
         if (events_.on_stats) events_.on_stats(stats);
       });

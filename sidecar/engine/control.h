@@ -1,8 +1,9 @@
-// The gRPC control channel to a Patella engine beside us, on its Unix socket: exact capacity, live limits, step statistics.
+// The gRPC control channel to a Patella engine beside us, on its Unix socket: exact capacity, live limits, step
+// statistics.
 //
-// Two threads of its own do the blocking calls; every callback is posted to the Loop. An engine without the socket (another maker's, or
-// one that restarts) is no error: calls are retried every second until they work, and the newest limit is sent again after a
-// reconnect.
+// Two threads of its own do the blocking calls; every callback is posted to the Loop. An engine without the socket
+// (another maker's, or one that restarts) is no error: calls are retried every second until they work, and the newest
+// limit is sent again after a reconnect.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,8 @@ struct EngineStats {
 };
 
 struct ControlEvents {
-  std::function<void(const EngineInfo&)> on_info;    // once a connection
-  std::function<void(const EngineStats&)> on_stats;  // about twice a second
+  std::function<void(const EngineInfo&)> on_info;                                   // once a connection
+  std::function<void(const EngineStats&)> on_stats;                                 // about twice a second
   std::function<void(uint64_t generation, int max_concurrent_requests)> on_limits;  // taken over by the engine
   std::function<void(const std::string& why)> on_lost;
 };
@@ -41,7 +42,8 @@ class EngineControl {
  public:
   // `socket_path`: as in CONTROL_SOCKET, without "unix:".
   static std::unique_ptr<EngineControl> Start(http::Loop& loop, std::string socket_path, ControlEvents events);
-  virtual ~EngineControl() = default;  // on the loop's thread (or when it no longer runs); joins the threads; no callback runs afterwards
+  virtual ~EngineControl() =
+      default;  // on the loop's thread (or when it no longer runs); joins the threads; no callback runs afterwards
 
   // The engine's own limit follows. Returns at once; on_limits says when it is in force.
   virtual void SetMaxConcurrentRequests(int limit) = 0;

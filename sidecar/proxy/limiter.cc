@@ -8,7 +8,8 @@ namespace patella::sidecar {
 bool Limiter::Fits(const RequestCost& cost) const {
   if (in_flight() >= budgets_.requests) return false;
   if (admitted_.empty()) return true;
-  if (budgets_.prompt_tokens > 0 && prompt_tokens_ > 0 && prompt_tokens_ + cost.prompt_tokens > budgets_.prompt_tokens) return false;
+  if (budgets_.prompt_tokens > 0 && prompt_tokens_ > 0 && prompt_tokens_ + cost.prompt_tokens > budgets_.prompt_tokens)
+    return false;
   return budgets_.kv_tokens == 0 || kv_tokens_ + cost.prompt_tokens + cost.output_tokens <= budgets_.kv_tokens;
 }
 

@@ -1,14 +1,17 @@
-// Who may be in the engine at once: at most K requests, and within budgets of prompt tokens and KV-cache tokens where they are known.
+// Who may be in the engine at once: at most K requests, and within budgets of prompt tokens and KV-cache tokens where
+// they are known.
 //
-// A count of requests alone protects neither time to first token nor the KV cache, for a prompt of 16,000 tokens costs the same permit as
-// one of 100; so a request is admitted while
+// A count of requests alone protects neither time to first token nor the KV cache, for a prompt of 16,000 tokens costs
+// the same permit as one of 100; so a request is admitted while
 //
 //   in flight < K   and   Σ prompt tokens not yet computed ≤ P   and   Σ reserved KV tokens ≤ B.
 //
-// A request that would exceed P or B all alone is admitted when nothing else is in flight: the engine then says what it thinks of it.
-// Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it only holds up newcomers.
+// A request that would exceed P or B all alone is admitted when nothing else is in flight: the engine then says what it
+// thinks of it. Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it
+// only holds up newcomers.
 //
-// Pure: time is a parameter. Not thread-safe: lives on the proxy's loop. `decided` callbacks may call back into the limiter.
+// Pure: time is a parameter. Not thread-safe: lives on the proxy's loop. `decided` callbacks may call back into the
+// limiter.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +24,9 @@
 namespace patella::sidecar {
 
 struct Budgets {
-  int requests = 1;            // K, ≥ 0; 0 admits nobody
-  int64_t prompt_tokens = 0;   // P: not yet computed, of all requests together; 0: unlimited
-  int64_t kv_tokens = 0;       // B: prompt + output reserved by all requests; 0: unlimited
+  int requests = 1;           // K, ≥ 0; 0 admits nobody
+  int64_t prompt_tokens = 0;  // P: not yet computed, of all requests together; 0: unlimited
+  int64_t kv_tokens = 0;      // B: prompt + output reserved by all requests; 0: unlimited
 };
 
 struct RequestCost {
@@ -33,13 +36,13 @@ struct RequestCost {
 
 enum class Verdict {
   kAdmitted,
-  kFull,       // over a budget, and no room to wait
-  kTimedOut,   // waited as long as is allowed
+  kFull,      // over a budget, and no room to wait
+  kTimedOut,  // waited as long as is allowed
 };
 
 struct QueueOptions {
-  int max_requests = 0;     // 0: no queue
-  Duration max_wait{0};     // from entering; an absolute deadline that no reshuffling extends
+  int max_requests = 0;  // 0: no queue
+  Duration max_wait{0};  // from entering; an absolute deadline that no reshuffling extends
 };
 
 class Limiter {
@@ -49,8 +52,9 @@ class Limiter {
 
   explicit Limiter(Budgets budgets, QueueOptions queue = {}) : budgets_(budgets), queue_options_(queue) {}
 
-  // Runs `decided` exactly once unless the request leaves first: inside Enter if the answer is known at once, otherwise from Leave,
-  // SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is forgotten.
+  // Runs `decided` exactly once unless the request leaves first: inside Enter if the answer is known at once, otherwise
+  // from Leave, SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is
+  // forgotten.
   Id Enter(RequestCost cost, TimePoint now, Decided decided);
 
   // Its first token came: the prompt no longer counts against P. Unknown ids are ignored.

@@ -19,17 +19,22 @@ constexpr std::array<std::string_view, 6> kGenerationPaths = {
 constexpr int64_t kDefaultOutputTokens = 128;  // reserved for a request that does not say
 
 ErrorKind KindFor(Refusal refusal) {
-  return refusal == Refusal::kLimit || refusal == Refusal::kQueueTimeout ? ErrorKind::kOverloaded : ErrorKind::kUnavailable;
+  return refusal == Refusal::kLimit || refusal == Refusal::kQueueTimeout ? ErrorKind::kOverloaded
+                                                                         : ErrorKind::kUnavailable;
 }
 
 }  // namespace
 
 std::string_view LabelOf(Refusal refusal) {
   switch (refusal) {
-    case Refusal::kLimit: return "limit";
-    case Refusal::kQueueTimeout: return "queue_timeout";
-    case Refusal::kNotReady: return "not_ready";
-    case Refusal::kDraining: return "draining";
+    case Refusal::kLimit:
+      return "limit";
+    case Refusal::kQueueTimeout:
+      return "queue_timeout";
+    case Refusal::kNotReady:
+      return "not_ready";
+    case Refusal::kDraining:
+      return "draining";
   }
   return "unknown";
 }
@@ -39,8 +44,9 @@ bool IsGeneration(const http::Request& request) {
 }
 
 void StripHopByHop(http::Headers& headers) {
-  std::vector<std::string> doomed = {"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
-                                     "TE", "Trailer", "Transfer-Encoding", "Upgrade"};
+  std::vector<std::string> doomed = {
+      "Connection", "Keep-Alive",        "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE",
+      "Trailer",    "Transfer-Encoding", "Upgrade"};
   for (const auto& [name, value] : headers) {
     if (absl::EqualsIgnoreCase(name, "Connection")) {
       for (std::string& named : std::vector<std::string>(absl::StrSplit(value, ','))) {
@@ -57,8 +63,13 @@ void StripHopByHop(http::Headers& headers) {
 class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
  public:
   Forward(Proxy& proxy, http::Request request, std::shared_ptr<http::Exchange> exchange)
-      : proxy_(proxy), alive_(proxy.alive_), path_(request.path()), request_(std::move(request)), exchange_(std::move(exchange)),
-        arrived_(proxy.loop_.Now()), meter_(arrived_) {
+      : proxy_(proxy),
+        alive_(proxy.alive_),
+        path_(request.path()),
+        request_(std::move(request)),
+        exchange_(std::move(exchange)),
+        arrived_(proxy.loop_.Now()),
+        meter_(arrived_) {
     proxy_.forwards_.insert(this);
   }
   ~Forward() {
@@ -117,7 +128,8 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
     uint64_t length = 0;
     const bool known = absl::SimpleAtoi(std::string(head.headers.Get("Content-Length")), &length);
     buffering_ = head.status == 204 || head.status == 304 ||
-                 (known && length <= proxy_.options_.buffer_up_to_bytes && !absl::StartsWithIgnoreCase(type, "text/event-stream"));
+                 (known && length <= proxy_.options_.buffer_up_to_bytes &&
+                  !absl::StartsWithIgnoreCase(type, "text/event-stream"));
     StripHopByHop(head_.headers);
     head_.headers.Remove("Content-Length");
     head_.headers.Remove("Date");
@@ -179,7 +191,8 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
       const bool slow = absl::IsDeadlineExceeded(status);
       exchange_->Send(wire::ErrorResponse(
           slow ? ErrorKind::kTimeout : ErrorKind::kUnavailable,
-          slow ? "The engine did not answer in time" : "The engine cannot be reached or broke off; try again later", path_, 5));
+          slow ? "The engine did not answer in time" : "The engine cannot be reached or broke off; try again later",
+          path_, 5));
     }
     if (proxy_.events_.on_engine_failure) proxy_.events_.on_engine_failure(status);
   }
@@ -206,7 +219,7 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
   const TimePoint arrived_;
   StreamMeter meter_;
   std::shared_ptr<http::Call> call_;  // a cycle until on_done; ~Proxy breaks those that are left
-  Limiter::Id id_ = 0;              // 0: has no permit and needs none, or waits for one
+  Limiter::Id id_ = 0;                // 0: has no permit and needs none, or waits for one
   http::Response head_;
   const size_t body_bytes_ = request_.body.size();
   double queue_ms_ = 0;
@@ -214,7 +227,10 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
 };
 
 Proxy::Proxy(http::Loop& loop, ProxyOptions options, Budgets budgets, ProxyEvents events)
-    : loop_(loop), options_(std::move(options)), events_(std::move(events)), limiter_(budgets, options_.queue),
+    : loop_(loop),
+      options_(std::move(options)),
+      events_(std::move(events)),
+      limiter_(budgets, options_.queue),
       client_(http::Client::Create(loop, options_.engine)) {}
 
 Proxy::~Proxy() {
@@ -244,7 +260,8 @@ void Proxy::Handle(http::Request request, std::shared_ptr<http::Exchange> exchan
   if (generation) {
     id = limiter_.Enter(cost, loop_.Now(), [this, forward](Limiter::Id admitted, Verdict verdict) {
       if (verdict == Verdict::kAdmitted) return forward->Admitted(admitted);
-      Refuse(forward->exchange(), forward->path(), verdict == Verdict::kFull ? Refusal::kLimit : Refusal::kQueueTimeout);
+      Refuse(forward->exchange(), forward->path(),
+             verdict == Verdict::kFull ? Refusal::kLimit : Refusal::kQueueTimeout);
     });
     WatchQueue();
   } else {
@@ -264,7 +281,8 @@ void Proxy::Refuse(http::Exchange& exchange, std::string_view path, Refusal refu
 RequestCost Proxy::CostOf(const http::Request& request) const {
   const std::string_view body = request.body;
   const int64_t output =
-      FindNumber(body, "max_new_tokens", FindNumber(body, "max_completion_tokens", FindNumber(body, "max_tokens", kDefaultOutputTokens)));
+      FindNumber(body, "max_new_tokens",
+                 FindNumber(body, "max_completion_tokens", FindNumber(body, "max_tokens", kDefaultOutputTokens)));
   return {.prompt_tokens = static_cast<int64_t>(static_cast<double>(body.size()) / bytes_per_token_),
           .output_tokens = std::clamp<int64_t>(output, 0, 1 << 20)};
 }
@@ -273,9 +291,10 @@ void Proxy::WatchQueue() {
   if (limiter_.queued() == 0 || queue_timer_ != nullptr) return;
   queue_timer_ = loop_.Every(std::chrono::milliseconds(5), [this] {
     limiter_.Tick(loop_.Now());
-    if (limiter_.queued() == 0) loop_.Post([this, alive = alive_] {  // a timer must not destroy itself while it runs
-      if (*alive && limiter_.queued() == 0) queue_timer_.reset();
-    });
+    if (limiter_.queued() == 0)
+      loop_.Post([this, alive = alive_] {  // a timer must not destroy itself while it runs
+        if (*alive && limiter_.queued() == 0) queue_timer_.reset();
+      });
   });
 }
 

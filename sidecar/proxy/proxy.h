@@ -1,9 +1,10 @@
 // The reverse proxy that every request passes on its way to the engine.
 //
-// A generation request takes a permit before any byte of it goes on, and holds it until the engine has ended its answer or the client has
-// left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes go on as they come; when a client
-// reads too slowly the engine's connection is no longer read, so memory stays bounded. A client that leaves cancels its request upstream at
-// once. An engine that cannot be reached is 503 with Retry-After; one that dies within a stream breaks the client's stream too.
+// A generation request takes a permit before any byte of it goes on, and holds it until the engine has ended its answer
+// or the client has left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes
+// go on as they come; when a client reads too slowly the engine's connection is no longer read, so memory stays
+// bounded. A client that leaves cancels its request upstream at once. An engine that cannot be reached is 503 with
+// Retry-After; one that dies within a stream breaks the client's stream too.
 //
 // Lives on one Loop's thread.
 #pragma once
@@ -37,8 +38,8 @@ struct ProxyEvents {
 struct ProxyOptions {
   http::ClientOptions engine;
   QueueOptions queue;
-  size_t pause_above_bytes = 256 << 10;      // not yet taken by the client
-  size_t buffer_up_to_bytes = 256 << 10;     // answers with a known smaller length go on in one piece
+  size_t pause_above_bytes = 256 << 10;   // not yet taken by the client
+  size_t buffer_up_to_bytes = 256 << 10;  // answers with a known smaller length go on in one piece
   int retry_after_seconds = 1;
 };
 
@@ -82,13 +83,14 @@ class Proxy {
   double bytes_per_token_ = 4;  // of request bodies, learned from what engines say
   int64_t admitted_total_ = 0;
   int64_t rejected_total_ = 0;
-  std::set<Forward*> forwards_;  // alive
+  std::set<Forward*> forwards_;                                 // alive
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // callbacks of calls that outlive the proxy check it
 };
 
 // POST to one of the routes that generate.
 bool IsGeneration(const http::Request& request);
-// Drops fields that belong to one connection (RFC 9110, 7.6.1), those named by Connection, and our own between-replica fields.
+// Drops fields that belong to one connection (RFC 9110, 7.6.1), those named by Connection, and our own between-replica
+// fields.
 void StripHopByHop(http::Headers& headers);
 
 }  // namespace patella::sidecar

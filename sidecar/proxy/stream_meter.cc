@@ -94,7 +94,8 @@ void StreamMeter::ReadUsage(std::string_view json) {
   const int64_t output = FindNumber(json, "completion_tokens", FindNumber(json, "generated_tokens", 0));
   if (output <= 0) return;
   usage_output_tokens_ = static_cast<int>(std::min<int64_t>(output, 1 << 30));
-  prompt_tokens_ = static_cast<int>(std::clamp<int64_t>(FindNumber(json, "prompt_tokens", FindNumber(json, "input_length", 0)), 0, 1 << 30));
+  prompt_tokens_ = static_cast<int>(
+      std::clamp<int64_t>(FindNumber(json, "prompt_tokens", FindNumber(json, "input_length", 0)), 0, 1 << 30));
   cached_tokens_ = static_cast<int>(std::clamp<int64_t>(FindNumber(json, "cached_tokens", 0), 0, prompt_tokens_));
 }
 
@@ -109,7 +110,8 @@ StreamRecord StreamMeter::Finish(bool complete, TimePoint now) {
   record.end_to_end_ms = Milliseconds(now - arrived_);
   if (streamed_ && output_tokens_ > 0) {
     record.time_to_first_token_ms = Milliseconds(first_ - arrived_);
-    if (record.output_tokens > 1) record.time_per_output_token_ms = Milliseconds(last_ - first_) / (record.output_tokens - 1);
+    if (record.output_tokens > 1)
+      record.time_per_output_token_ms = Milliseconds(last_ - first_) / (record.output_tokens - 1);
   }
   return record;
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-
+#include <limits>
 
 namespace patella::sidecar {
 namespace {
@@ -15,6 +15,10 @@ constexpr double kRise = 1.12, kRisePeriod_s = 5;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8;
 constexpr size_t kGuardSamples = 25, kMaxSamples = 50;
 constexpr double kDeepestCut = 0.75;
+constexpr double kGapWindow_s = 2.5, kGapBin_s = 0.25;
+constexpr int kGapTokens = 100;             // fewer tell nothing
+constexpr double kLoaded = 0.8;             // share of the limit in flight from which gaps count
+constexpr double kQuantileOverMean = 1.05;  // of a request's time per output token
 
 double QuantileOf(std::vector<double> values, double quantile) {
   const double rank = std::ceil(quantile * static_cast<double>(values.size())) - 1;
@@ -46,6 +50,51 @@ void LiveTracker::OnStream(double admitted_s, const std::vector<double>& values,
   ++judged_;
 }
 
+void LiveTracker::OnTokens(int tokens, double gap_ms, int in_flight, double now_s) {
+  if (gap_ms <= 0 || tokens <= 0 || in_flight < kLoaded * limit_ || in_flight > limit_) return;  // or still draining
+  if (gaps_.empty() || now_s >= gaps_.back().begin_s + kGapBin_s) gaps_.push_back({.begin_s = now_s});
+  gaps_.back().gap_ms += gap_ms;
+  gaps_.back().tokens += tokens;
+  while (gaps_.front().begin_s < now_s - kGapWindow_s) gaps_.pop_front();
+}
+
+double LiveTracker::PerTokenTargetMs() const {
+  double target_ms = std::numeric_limits<double>::infinity();
+  for (const TargetView& t : targets_) {
+    if (t.metric == "TimePerOutputToken") target_ms = std::min(target_ms, t.target_ms);
+  }
+  return target_ms;
+}
+
+double LiveTracker::MeanGapMs(double now_s) const {
+  double gap_ms = 0;
+  int tokens = 0;
+  for (const GapBin& bin : gaps_) {
+    if (bin.begin_s < now_s - kGapWindow_s) continue;
+    gap_ms += bin.gap_ms;
+    tokens += bin.tokens;
+  }
+  return tokens < kGapTokens ? 0 : gap_ms / tokens;
+}
+
+bool LiveTracker::RoomFor(double limit, double now_s) const {
+  const double target_ms = PerTokenTargetMs();
+  if (!std::isfinite(target_ms)) return true;
+  const double gap_ms = MeanGapMs(now_s);
+  return gap_ms > 0 && kQuantileOverMean * gap_ms * limit / limit_ <= target_ms;
+}
+
+Move LiveTracker::Brake(int in_flight, double now_s) {
+  const double target_ms = PerTokenTargetMs(), gap_ms = MeanGapMs(now_s);
+  if (gap_ms <= target_ms || in_flight > limit_ || now_s < epoch_s_ + kGapWindow_s) return {};
+  char evidence[120];
+  std::snprintf(evidence, sizeof evidence, "mean gap between tokens %.1f ms over %.1f s, target %.1f ms", gap_ms,
+                kGapWindow_s, target_ms);
+  hold_until_s_ = now_s + kGuardHold_s;
+  const double wanted = std::min(limit_ - 1.0, limit_ * target_ms / (kQuantileOverMean * gap_ms));
+  return Apply(std::max(kDeepestCut * limit_, wanted), "brake", evidence, now_s);
+}
+
 Move LiveTracker::Guard(double now_s) {
   if (samples_.size() < kGuardSamples) return {};
   for (size_t i = 0; i < targets_.size(); ++i) {
@@ -56,8 +105,8 @@ Move LiveTracker::Guard(double now_s) {
     const double seen = values.size() >= kGuardSamples ? QuantileOf(values, targets_[i].quantile) : 0;
     if (seen <= kGuardExcess * targets_[i].target_ms) continue;
     char evidence[160];
-    std::snprintf(evidence, sizeof evidence, "%s p%.0f %.1f ms over %zu streams, target %.1f ms", targets_[i].metric.c_str(),
-                  100 * targets_[i].quantile, seen, values.size(), targets_[i].target_ms);
+    std::snprintf(evidence, sizeof evidence, "%s p%.0f %.1f ms over %zu streams, target %.1f ms",
+                  targets_[i].metric.c_str(), 100 * targets_[i].quantile, seen, values.size(), targets_[i].target_ms);
     hold_until_s_ = now_s + kGuardHold_s;
     return Apply(limit_ * std::max(kDeepestCut, targets_[i].target_ms / seen), "guard", evidence, now_s);
   }
@@ -68,24 +117,31 @@ Move LiveTracker::Apply(double wanted, const std::string& reason, const std::str
   const int next = std::clamp(static_cast<int>(wanted < limit_ ? std::floor(wanted) : wanted), 1, most_);
   if (next == limit_) return {};
   limit_ = next;
-  wanted_ = reason == "guard" ? next : wanted;
+  wanted_ = reason == "trim" ? wanted : next;
   epoch_s_ = now_s;
   samples_.clear();
+  gaps_.clear();
   return {next, reason, evidence};
 }
 
 Move LiveTracker::OnTick(int in_flight, double now_s) {
   if (targets_.empty()) return {};
+  if (Move cut = Brake(in_flight, now_s); cut.limit != 0) return cut;
   if (Move cut = Guard(now_s); cut.limit != 0) return cut;
   const double change = wanted_ / limit_ - 1;
   char evidence[120];
-  std::snprintf(evidence, sizeof evidence, "%d streams under load judged; the share of misses asks for %.1f", judged_, wanted_);
+  std::snprintf(evidence, sizeof evidence, "%d streams under load judged; the share of misses asks for %.1f", judged_,
+                wanted_);
   if (change < -kDeadBand && wanted_ <= limit_ - 1) return Apply(wanted_, "trim", evidence, now_s);
   if (change > kDeadBand && wanted_ >= limit_ + 1 && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s &&
       in_flight >= 0.8 * limit_) {
+    const double next = std::min(wanted_, std::max(limit_ + 1.0, std::floor(limit_ * kRise)));
+    if (!RoomFor(std::floor(next), now_s)) {
+      wanted_ = limit_;  // nothing missed so far, but the next request would
+      return {};
+    }
     last_rise_s_ = now_s;
-    const double step = std::max(limit_ + 1.0, std::floor(limit_ * kRise));
-    return Apply(std::min(wanted_, step), "trim", evidence, now_s);
+    return Apply(next, "trim", evidence, now_s);
   }
   return {};
 }

@@ -89,7 +89,9 @@ TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
     ShowKnees();
     view_.bound_by = resumed.bound_by;
     const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
-    return BecomeReady(limit, "Low", "resumed", absl::StrCat("80 % of ", resumed.limit, ", learned before a restart; live traffic verifies it"), now_s);
+    return BecomeReady(limit, "Low", "resumed",
+                       absl::StrCat("80 % of ", resumed.limit, ", learned before a restart; live traffic verifies it"),
+                       now_s);
   }
   return BeginCalibration();
 }
@@ -113,9 +115,13 @@ TunerActions Tuner::BeginCalibration() {
 }
 
 void Tuner::OnProgress(const science::ProbeProgress& progress, double) {
-  view_.state = progress.phase == "warm-up" ? TunerState::kWarmUp : progress.phase == "verify" ? TunerState::kVerify : TunerState::kRamp;
-  view_.progress = {progress.phase, progress.concurrency, progress.gap_ms, std::max(view_.progress.fraction, progress.fraction)};
-  view_.message = absl::StrFormat("%s at %d requests: %.1f ms per token", progress.phase, progress.concurrency, progress.gap_ms);
+  view_.state = progress.phase == "warm-up"  ? TunerState::kWarmUp
+                : progress.phase == "verify" ? TunerState::kVerify
+                                             : TunerState::kRamp;
+  view_.progress = {progress.phase, progress.concurrency, progress.gap_ms,
+                    std::max(view_.progress.fraction, progress.fraction)};
+  view_.message =
+      absl::StrFormat("%s at %d requests: %.1f ms per token", progress.phase, progress.concurrency, progress.gap_ms);
   ShowCalibration();
 }
 
@@ -123,7 +129,8 @@ void Tuner::OnProgress(const science::ProbeProgress& progress, double) {
 void Tuner::ShowCalibration() {
   const science::CalibrationResult& known = science_->calibration->last_result();
   view_.phases.clear();
-  for (const science::PhaseCost& cost : known.phases) view_.phases.push_back({cost.phase, cost.seconds, static_cast<long>(cost.tokens())});
+  for (const science::PhaseCost& cost : known.phases)
+    view_.phases.push_back({cost.phase, cost.seconds, static_cast<long>(cost.tokens())});
   if (!known.has_curve) return;
   view_.points.clear();
   for (const science::CurvePoint& p : known.ramp.end_to_end.points) {
@@ -134,7 +141,8 @@ void Tuner::ShowCalibration() {
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {
-    view_.verify.push_back({v.concurrency, v.quantile_ms, v.mean_ms_per_token, v.tokens_per_second, v.passed, v.requests});
+    view_.verify.push_back(
+        {v.concurrency, v.quantile_ms, v.mean_ms_per_token, v.tokens_per_second, v.passed, v.requests});
   }
   view_.bound_by = std::string(science::NameOf(known.bound_by));
 }
@@ -150,24 +158,33 @@ TunerActions Tuner::OnProbeEnd(const ProbeReport& report, double now_s) {
     return Fail(kExitEngineGone, absl::StrCat("The engine refuses the calibration's requests: ", report.why), now_s);
   }
   if (report.end == ProbeEnd::kTimedOut) {
-    return Fail(kExitTooNoisy, absl::StrFormat("The calibration was not done within its budget of %.0f s; raise MAX_CALIBRATION_SECONDS or "
-                                               "lower WORKLOAD_OUTPUT_TOKENS", options_.max_calibration_s), now_s);
+    return Fail(
+        kExitTooNoisy,
+        absl::StrFormat("The calibration was not done within its budget of %.0f s; raise MAX_CALIBRATION_SECONDS or "
+                        "lower WORKLOAD_OUTPUT_TOKENS",
+                        options_.max_calibration_s),
+        now_s);
   }
   const absl::StatusOr<science::CalibrationResult> result = science_->calibration->Result();
   if (!result.ok()) return Fail(result.status(), now_s);
   // Where we ourselves were late, what was measured is a lower bound of what the engine can do.
   const bool late = report.end == ProbeEnd::kGeneratorBound;
-  const std::string evidence = late ? absl::StrCat(result->evidence, "; the sidecar itself got too little CPU") : result->evidence;
+  const std::string evidence =
+      late ? absl::StrCat(result->evidence, "; the sidecar itself got too little CPU") : result->evidence;
   return BecomeReady(result->limit, result->high_confidence && !late ? "High" : "Low", result->reason, evidence, now_s);
 }
 
 TunerActions Tuner::Fail(const absl::Status& status, double now_s) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      return Fail(kExitEngineGone, absl::StrCat("The engine fails the calibration's requests: ", status.message()), now_s);
-    case absl::StatusCode::kOutOfRange: return Fail(kExitImpossibleTarget, std::string(status.message()), now_s);
-    case absl::StatusCode::kAborted: return Fail(kExitTooNoisy, absl::StrCat("The machine is too noisy to measure: ", status.message()), now_s);
-    default: return Fail(kExitTooNoisy, absl::StrCat("The engine cannot be measured: ", status.message()), now_s);
+      return Fail(kExitEngineGone, absl::StrCat("The engine fails the calibration's requests: ", status.message()),
+                  now_s);
+    case absl::StatusCode::kOutOfRange:
+      return Fail(kExitImpossibleTarget, std::string(status.message()), now_s);
+    case absl::StatusCode::kAborted:
+      return Fail(kExitTooNoisy, absl::StrCat("The machine is too noisy to measure: ", status.message()), now_s);
+    default:
+      return Fail(kExitTooNoisy, absl::StrCat("The engine cannot be measured: ", status.message()), now_s);
   }
 }
 
@@ -179,7 +196,8 @@ void Tuner::ShowKnees() {
   }
 }
 
-TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason, const std::string& evidence, double now_s) {
+TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason,
+                                const std::string& evidence, double now_s) {
   science_->tracker = std::make_unique<LiveTracker>(options_.targets, limit, std::max(science_->most, limit));
   view_.state = TunerState::kReady;
   view_.progress = {"ready", limit, 0, 1};
@@ -190,7 +208,8 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   users_admitted_ = true;
   if (options_.mode == TuningMode::kAdvise) {
     const int enforced = options_.ceiling > 0 ? options_.ceiling : kDefaultCeiling;
-    view_.message = absl::StrCat("advice: limit ", limit, ", bound by ", view_.bound_by, "; enforced is the ceiling of ", enforced);
+    view_.message =
+        absl::StrCat("advice: limit ", limit, ", bound by ", view_.bound_by, "; enforced is the ceiling of ", enforced);
     return {SetLimit{enforced}, AdmitUsers{}};
   }
   TunerActions actions = {SetLimit{limit, PromptBudget()}, AdmitUsers{}};
@@ -201,7 +220,8 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
 int64_t Tuner::PromptBudget() const {
   if (science_->calibration == nullptr) return 0;
   const science::RampResult& curve = science_->calibration->last_result().ramp;
-  const double ms_per_token = curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
+  const double ms_per_token =
+      curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
   for (const TargetView& t : options_.targets) {
     if (t.metric != "TimeToFirstToken" || ms_per_token <= 0) continue;
     const double tokens = (0.9 * t.target_ms - curve.StepMs(view_.limit)) / ms_per_token;
@@ -220,13 +240,20 @@ TunerActions Tuner::Fail(int exit_code, std::string error, double now_s) {
 }
 
 void Tuner::MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s) {
-  view_.decisions.push_back({.time_s = now_s, .what = "limit", .from = static_cast<double>(view_.limit), .to = static_cast<double>(limit),
-                             .reason = reason, .evidence = evidence});
+  view_.decisions.push_back({.time_s = now_s,
+                             .what = "limit",
+                             .from = static_cast<double>(view_.limit),
+                             .to = static_cast<double>(limit),
+                             .reason = reason,
+                             .evidence = evidence});
   if (view_.decisions.size() > kMaxDecisions) view_.decisions.erase(view_.decisions.begin());
   view_.limit = limit;
 }
 
-void Tuner::OnTokens(int, double, int in_flight, double) { science_->peak_in_flight = std::max(science_->peak_in_flight, in_flight); }
+void Tuner::OnTokens(int tokens, double gap_ms, int in_flight, double now_s) {
+  science_->peak_in_flight = std::max(science_->peak_in_flight, in_flight);
+  if (users_admitted_ && science_->tracker != nullptr) science_->tracker->OnTokens(tokens, gap_ms, in_flight, now_s);
+}
 
 void Tuner::OnStream(const LiveStream& stream, double now_s) {
   if (!users_admitted_ || options_.mode != TuningMode::kAuto || science_->tracker == nullptr) return;

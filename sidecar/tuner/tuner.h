@@ -3,8 +3,8 @@
 //   BOOT ─► WARMUP ─► RAMP ─► VERIFY ─► READY (track, guard)        these three are science::Calibration, one probe
 //     └─ resumed limit ─────────────────► READY at 0.8 of it        anything that cannot succeed: DEGRADED, Exit
 //
-// Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give the same actions.
-// Times are seconds on one monotonic clock. Not thread-safe.
+// Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give
+// the same actions. Times are seconds on one monotonic clock. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct RunProbe {
   double deadline_s = 0;  // from now
 };
 struct SetLimit {
-  int limit = 0;               // of the limiter; the engine's own follows
-  int64_t prompt_tokens = 0;   // budget of prompt tokens not yet computed; 0: none
+  int limit = 0;              // of the limiter; the engine's own follows
+  int64_t prompt_tokens = 0;  // budget of prompt tokens not yet computed; 0: none
 };
 struct AdmitUsers {};  // calibration is over: ready
 struct Save {};        // worth remembering over a restart
@@ -38,8 +38,8 @@ using TunerAction = std::variant<RunProbe, SetLimit, AdmitUsers, Save, Exit>;
 using TunerActions = std::vector<TunerAction>;
 
 struct EngineFacts {
-  int64_t kv_capacity_tokens = 0;  // 0: unknown
-  int max_total_tokens = 0;        // of one request; 0: unknown
+  int64_t kv_capacity_tokens = 0;   // 0: unknown
+  int max_total_tokens = 0;         // of one request; 0: unknown
   int max_concurrent_requests = 0;  // the engine's own limit at start; 0: unknown
 };
 
@@ -90,7 +90,8 @@ class Tuner {
   TunerActions BeginCalibration();
   void ShowCalibration();
   void ShowKnees();
-  TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason, const std::string& evidence, double now_s);
+  TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason,
+                           const std::string& evidence, double now_s);
   TunerActions Fail(int exit_code, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);

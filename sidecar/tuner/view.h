@@ -36,7 +36,7 @@ struct PointView {
 
 struct VerifyView {
   int concurrency = 0;
-  double quantile_ms = 0;        // of the first target, at its quantile
+  double quantile_ms = 0;  // of the first target, at its quantile
   double mean_ms_per_token = 0;
   double tokens_per_second = 0;
   bool passed = false;

@@ -51,13 +51,13 @@ async def overload(tuned, fixed, limit, rate, args, poisson: bool) -> int:
                 tpot += [r.tpot_ms for r in records if r.status == 200 and r.started >= warm]
     best = max((n for n in good if n != "tuned"), key=lambda n: statistics.median(good[n]))
     reference = good[best]
-    spread = (max(reference) - min(reference)) / statistics.median(reference)
+    spread = max(abs(r / statistics.median(reference) - 1) for r in reference)  # of a block from their median
     p90 = quantile(tpot, 0.9)
     share = statistics.median(t / max(1e-9, r) for t, r in zip(good["tuned"], reference))
     for name, values in good.items():
         print(f"  {name:10s} goodput " + " ".join(f"{v:7.1f}" for v in values))
     print(f"  tuned: p90 {p90:.1f} ms/token (target {args.target_ms}), goodput {share:.1%} of the best fixed limit ({best}); "
-          f"the reference repeats within {spread:.1%}")
+          f"the reference repeats within ±{spread:.1%}")
     if spread > 0.12:
         return 6
     return 0 if p90 <= 1.1 * args.target_ms and share >= 0.95 else 1

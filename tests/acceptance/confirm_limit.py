@@ -43,7 +43,8 @@ async def check(client, limit, args) -> tuple[bool | None, str]:
         print(f"  c={c:3d}: p{100 * args.quantile:.0f} {p90:6.1f} ms/token, attainment {p:.3f} (>= {low:.3f}, n={n}), "
               f"goodput {statistics.median(runs[c][1]):7.1f} tokens/s")
     at_limit = runs[limit][1]
-    if statistics.median(at_limit) > 0 and (max(at_limit) - min(at_limit)) / statistics.median(at_limit) > args.max_spread:
+    middle = statistics.median(at_limit)
+    if middle > 0 and max(abs(g / middle - 1) for g in at_limit) > args.max_spread:
         return None, "void: goodput at the limit repeats worse than 12 %"
     p, low, _ = attainment(runs[limit][0], args.target_ms)
     if low < args.quantile:

@@ -1,5 +1,6 @@
-// How fast the CPU backend computes, without scheduler or HTTP: prefill at 128 and 512 tokens, decode at batches 1 … 64 with a
-// context of 128, and what part of the machine's read bandwidth decode reaches. Prints a table; the median of some runs each.
+// How fast the CPU backend computes, without scheduler or HTTP: prefill at 128 and 512 tokens, decode at batches 1 … 64
+// with a context of 128, and what part of the machine's read bandwidth decode reaches. Prints a table; the median of
+// some runs each.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -123,8 +124,8 @@ int Main(const std::string& path, const CpuOptions& options, const std::string& 
   for (int batch : {1, 4, 8, 16, 32, 64}) {
     const double rate = bench.Decode(batch);
     const double reads = rate / batch * weights;
-    std::printf("decode  batch %4d  %8.0f tok/s  %6.2f ms/step  %5.1f GB/s of weights, %3.0f %% of the roofline\n", batch,
-                rate, batch / rate * 1e3, reads, 100 * reads / bandwidth);
+    std::printf("decode  batch %4d  %8.0f tok/s  %6.2f ms/step  %5.1f GB/s of weights, %3.0f %% of the roofline\n",
+                batch, rate, batch / rate * 1e3, reads, 100 * reads / bandwidth);
     std::fflush(stdout);
   }
   return 0;

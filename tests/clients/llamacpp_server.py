@@ -1,4 +1,7 @@
-"""llama.cpp's own server (PyPI xllamacpp) on a free loopback port: prints `listening on URL`, serves until SIGTERM."""
+"""llama.cpp's own server (PyPI xllamacpp) on a loopback port: prints `listening on URL`, serves until SIGTERM.
+
+llamacpp_server.py MODEL PORT [SLOTS]
+"""
 
 import signal
 import sys
@@ -9,8 +12,9 @@ params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
 params.hostnames = ["127.0.0.1"]
 params.port = int(sys.argv[2])
-params.n_parallel = 16
-params.n_ctx = 16 * 512
+slots = int(sys.argv[3]) if len(sys.argv) > 3 else 16
+params.n_parallel = slots
+params.n_ctx = slots * 512
 params.cpuparams.n_threads = 2
 params.cpuparams_batch.n_threads = 2
 params.model_alias = ["smollm2"] if isinstance(params.model_alias, list) else {"smollm2"}

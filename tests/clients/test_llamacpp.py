@@ -12,12 +12,12 @@ import harness
 
 
 class LlamaCpp(harness.Process):
-    def __init__(self):
+    def __init__(self, slots=16):
         port = harness.free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = tempfile.NamedTemporaryFile("w+", prefix="llamacpp-", suffix=".log")
         script = pathlib.Path(__file__).parent / "llamacpp_server.py"
-        self.process = subprocess.Popen([sys.executable, script, harness.MODEL, str(port)], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([sys.executable, script, harness.MODEL, str(port), str(slots)], stdout=self.log, stderr=self.log)
         self.wait_for(lambda: harness.answers(self.url + "/health"))
 
 

@@ -10,7 +10,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const auto parsed = patella::engine::ParseGguf("fuzz.gguf", file);
   if (!parsed.ok()) return 0;
   for (const patella::engine::TensorInfo& tensor : parsed->tensors) {
-    const bool inside = tensor.data.data() >= file.data() && tensor.data.data() + tensor.data.size() <= file.data() + size;
+    const bool inside =
+        tensor.data.data() >= file.data() && tensor.data.data() + tensor.data.size() <= file.data() + size;
     if (!inside) std::abort();
   }
   return 0;

@@ -1,6 +1,6 @@
 // The body of one Ops table, written once over simd16.h and compiled once for each instruction set: ops_portable.cc,
-// ops_avx2.cc and ops_avx512.cc define PATELLA_OPS_NAME and PATELLA_OPS_TABLE and include it. No standard templates here:
-// their instances would be shared with code that must run on every CPU.
+// ops_avx2.cc and ops_avx512.cc define PATELLA_OPS_NAME and PATELLA_OPS_TABLE and include it. No standard templates
+// here: their instances would be shared with code that must run on every CPU.
 #include "engine/backend/cpu/ops.h"
 #include "engine/backend/cpu/simd16.h"
 // after simd16.h
@@ -167,7 +167,8 @@ void AttendRows(const AttendTask& t, int row) {
   const int last = limit[R - 1];
   for (int begin = 0; begin < last; begin += kPanel) {
     const int c = begin / kPanel;
-    const ptrdiff_t cell = static_cast<ptrdiff_t>(t.blocks[c / t.cells_per_block]) * t.cells_per_block + c % t.cells_per_block;
+    const ptrdiff_t cell =
+        static_cast<ptrdiff_t>(t.blocks[c / t.cells_per_block]) * t.cells_per_block + c % t.cells_per_block;
     const uint16_t* keys = t.cells + cell * static_cast<ptrdiff_t>(t.cell_stride);
     const uint16_t* values = keys + dim * kPanel;
     const int count = last - begin < kPanel ? last - begin : kPanel;

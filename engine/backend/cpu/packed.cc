@@ -87,10 +87,14 @@ PanelKind ChooseKind(std::span<const TensorInfo* const> tensors, bool exact) {
 size_t PanelBytes(PanelKind kind, int k) {
   const auto length = static_cast<size_t>(k);
   switch (kind) {
-    case PanelKind::kQ4: return length / kBlock * (kQ4Bytes + kScaleBytes);
-    case PanelKind::kQ8: return length / kBlock * (kQ8Bytes + kScaleBytes);
-    case PanelKind::kBf16: return length * kPanel * 2;
-    case PanelKind::kF32: break;
+    case PanelKind::kQ4:
+      return length / kBlock * (kQ4Bytes + kScaleBytes);
+    case PanelKind::kQ8:
+      return length / kBlock * (kQ8Bytes + kScaleBytes);
+    case PanelKind::kBf16:
+      return length * kPanel * 2;
+    case PanelKind::kF32:
+      break;
   }
   return length * kPanel * 4;
 }
@@ -200,7 +204,8 @@ void PackedMatrix::Gather(int row, float* out) const {
     const float m = HalfToFloat(ReadAt<uint16_t>(panel, q_bytes + 32 + static_cast<size_t>(n) * 2));
     const auto* q = reinterpret_cast<const uint8_t*>(panel);
     for (int k = 0; k < kBlock; ++k) {
-      const int value = is_q4 ? q[k / 4 % 4 * 64 + n * 4 + k % 4] >> (k >= 16 ? 4 : 0) & 15 : q[k / 4 * 64 + n * 4 + k % 4];
+      const int value =
+          is_q4 ? q[k / 4 % 4 * 64 + n * 4 + k % 4] >> (k >= 16 ? 4 : 0) & 15 : q[k / 4 * 64 + n * 4 + k % 4];
       out[k] = d * static_cast<float>(value) + m;
     }
   }

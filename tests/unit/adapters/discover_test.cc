@@ -16,9 +16,10 @@ class TableServer {
  public:
   explicit TableServer(Pages pages) : pages_(std::move(pages)) {
     server_ = http::Server::Listen(loop_, {}, [this](http::Request request, std::shared_ptr<http::Exchange> exchange) {
-                          const auto page = pages_.find(std::string(request.path()));
-                          exchange->Send({.status = page == pages_.end() ? 404 : 200, .body = page == pages_.end() ? "" : page->second});
-                        }).value();
+                const auto page = pages_.find(std::string(request.path()));
+                exchange->Send(
+                    {.status = page == pages_.end() ? 404 : 200, .body = page == pages_.end() ? "" : page->second});
+              }).value();
     port_ = server_->port();
     thread_ = std::thread([this] { loop_.Run(); });
   }
@@ -37,7 +38,9 @@ class TableServer {
 };
 
 TEST(DetectTest, TgiIsKnownByItsInfo) {
-  TableServer server(Pages{{"/info", R"({"model_id":"big","version":"3.0","max_concurrent_requests":64,"max_batch_total_tokens":9000,"max_total_tokens":4096})"}});
+  TableServer server(Pages{
+      {"/info",
+       R"({"model_id":"big","version":"3.0","max_concurrent_requests":64,"max_batch_total_tokens":9000,"max_total_tokens":4096})"}});
   const Discovery found = Detect(server.url()).value();
   EXPECT_EQ(found.target.kind, EngineKind::kTgi);
   EXPECT_EQ(found.target.model, "big");
@@ -47,8 +50,9 @@ TEST(DetectTest, TgiIsKnownByItsInfo) {
 }
 
 TEST(DetectTest, VllmIsKnownByItsSignatureAndTellsItsKvCapacity) {
-  TableServer server(Pages{{"/v1/models", R"({"data":[{"id":"llama","owned_by":"vllm"}]})"},
-                      {"/metrics", "# HELP x\nvllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"100\"} 1.0\n"}});
+  TableServer server(
+      Pages{{"/v1/models", R"({"data":[{"id":"llama","owned_by":"vllm"}]})"},
+            {"/metrics", "# HELP x\nvllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"100\"} 1.0\n"}});
   const Discovery found = Detect(server.url() + "/v1").value();
   EXPECT_EQ(found.target.kind, EngineKind::kVllm);
   EXPECT_EQ(found.target.model, "llama");
@@ -57,7 +61,8 @@ TEST(DetectTest, VllmIsKnownByItsSignatureAndTellsItsKvCapacity) {
 }
 
 TEST(DetectTest, PatellaIsKnownThoughItSpeaksBothDialects) {
-  TableServer server(Pages{{"/info", R"({"model_id":"smol","version":"0.1.0"})"}, {"/v1/models", R"({"data":[{"id":"smol","owned_by":"patella"}]})"}});
+  TableServer server(Pages{{"/info", R"({"model_id":"smol","version":"0.1.0"})"},
+                           {"/v1/models", R"({"data":[{"id":"smol","owned_by":"patella"}]})"}});
   EXPECT_EQ(Detect(server.url()).value().target.kind, EngineKind::kPatella);
 }
 

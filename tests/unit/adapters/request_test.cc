@@ -43,7 +43,8 @@ TEST(EngineKindTest, NamesAreReadWithoutRegardToCase) {
     EXPECT_EQ(&EngineOf(engine.kind), &engine);
   }
   EXPECT_EQ(*ParseEngineKind("vllm"), EngineKind::kVllm);
-  EXPECT_NE(std::string(ParseEngineKind("ollama").status().message()).find("Patella, VLLM, TGI, OpenAI"), std::string::npos);
+  EXPECT_NE(std::string(ParseEngineKind("ollama").status().message()).find("Patella, VLLM, TGI, OpenAI"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -7,9 +7,11 @@ namespace patella::adapters {
 namespace {
 
 constexpr std::string_view kTgiStream =
-    "data:{\"index\":1,\"token\":{\"id\":5,\"text\":\"Hé\",\"special\":false},\"generated_text\":null,\"details\":null}\n\n"
+    "data:{\"index\":1,\"token\":{\"id\":5,\"text\":\"Hé\",\"special\":false},\"generated_text\":null,\"details\":null}"
+    "\n\n"
     ": keep-alive\n\n"
-    "data:{\"index\":2,\"token\":{\"id\":6,\"text\":\"\",\"special\":false},\"generated_text\":null,\"details\":null}\n\n"
+    "data:{\"index\":2,\"token\":{\"id\":6,\"text\":\"\",\"special\":false},\"generated_text\":null,\"details\":null}"
+    "\n\n"
     "data:{\"index\":3,\"token\":{\"id\":7,\"text\":\"!\",\"special\":false},\"generated_text\":\"Hé!\",\"details\":"
     "{\"finish_reason\":\"length\",\"generated_tokens\":3,\"input_length\":17}}\n\n";
 
@@ -17,7 +19,9 @@ constexpr std::string_view kOpenAiStream =
     "data: {\"choices\":[{\"index\":0,\"text\":\"a\",\"finish_reason\":null}],\"usage\":null}\r\n\r\n"
     "data: {\"choices\":[{\"index\":0,\"text\":\"b\",\"finish_reason\":null}]}\r\n\r\n"
     "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\r\n\r\n"
-    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":4}}}\r\n\r\n"
+    "data: "
+    "{\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_"
+    "tokens\":4}}}\r\n\r\n"
     "data: [DONE]\r\n\r\n";
 
 struct Heard {
@@ -61,8 +65,15 @@ TEST(StreamParserTest, OpenAiStreamCountsTheSameWhereverItIsTorn) {
 TEST(StreamParserTest, UsageInEachEventTellsHowManyTokensAnEventBrought) {
   std::vector<int> brought;
   StreamParser parser(EngineKind::kVllm, [&](int tokens) { brought.push_back(tokens); });
-  ASSERT_TRUE(parser.Feed("data: {\"choices\":[{\"text\":\"abc\",\"finish_reason\":null}],\"usage\":{\"completion_tokens\":3}}\n\n").ok());
-  ASSERT_TRUE(parser.Feed("data: {\"choices\":[{\"text\":\"d\",\"finish_reason\":null}],\"usage\":{\"completion_tokens\":4}}\n\n").ok());
+  ASSERT_TRUE(
+      parser
+          .Feed(
+              "data: {\"choices\":[{\"text\":\"abc\",\"finish_reason\":null}],\"usage\":{\"completion_tokens\":3}}\n\n")
+          .ok());
+  ASSERT_TRUE(
+      parser
+          .Feed("data: {\"choices\":[{\"text\":\"d\",\"finish_reason\":null}],\"usage\":{\"completion_tokens\":4}}\n\n")
+          .ok());
   EXPECT_EQ(brought, (std::vector<int>{3, 1}));
 }
 
@@ -78,14 +89,17 @@ TEST(StreamParserTest, UsageAtTheEndAddsTheTokensThatEventsDidNotShow) {
 TEST(StreamParserTest, TokenIdsAreCountedWhenThereAreAny) {
   int tokens = 0;
   StreamParser parser(EngineKind::kVllm, [&](int more) { tokens += more; });
-  ASSERT_TRUE(parser.Feed("data: {\"choices\":[{\"text\":\"abc\",\"token_ids\":[1,2,3],\"finish_reason\":null}]}\n\n").ok());
+  ASSERT_TRUE(
+      parser.Feed("data: {\"choices\":[{\"text\":\"abc\",\"token_ids\":[1,2,3],\"finish_reason\":null}]}\n\n").ok());
   EXPECT_EQ(tokens, 3);
 }
 
 TEST(StreamParserTest, ErrorEventBecomesAStatusWithTheEnginesWords) {
-  Heard heard = Listen(EngineKind::kTgi, "data: {\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}\n\n", 5);
+  Heard heard =
+      Listen(EngineKind::kTgi, "data: {\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}\n\n", 5);
   EXPECT_TRUE(absl::IsResourceExhausted(heard.status)) << heard.status;
-  heard = Listen(EngineKind::kOpenAi, "data: {\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"code\":500}}\n\n", 5);
+  heard = Listen(EngineKind::kOpenAi,
+                 "data: {\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"code\":500}}\n\n", 5);
   EXPECT_TRUE(absl::IsInternal(heard.status)) << heard.status;
   EXPECT_NE(std::string(heard.status.message()).find("out of memory"), std::string::npos);
 }

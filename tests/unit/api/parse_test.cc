@@ -11,7 +11,9 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string WithSpec(const std::string& spec) {
-  return "apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: demo}\nspec:\n  model: {name: m, uri: file://m.gguf}\n" + spec;
+  return "apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: demo}\nspec:\n  model: {name: "
+         "m, uri: file://m.gguf}\n" +
+         spec;
 }
 
 std::string ErrorOf(const std::string& text) {
@@ -121,7 +123,8 @@ kind: AcceleratorClass
 metadata: {name: a10g}
 spec: {memoryGiB: 24, memoryBandwidthGBps: 600, fp16TFLOPS: 70, pricePerNodeHour: "1.006"}
 ---
-)", "two.yaml");
+)",
+                            "two.yaml");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   ASSERT_EQ(parsed->size(), 2u);
   const auto& accelerator = std::get<AcceleratorClass>(parsed->at(1));
@@ -132,9 +135,11 @@ spec: {memoryGiB: 24, memoryBandwidthGBps: 600, fp16TFLOPS: 70, pricePerNodeHour
 }
 
 TEST(ParseTest, WhatAClusterAddsIsIgnored) {
-  EXPECT_EQ(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: demo, uid: x, generation: 3}\n"
-                    "spec:\n  model: {name: m, uri: file://m.gguf}\nstatus: {anything: 1}\n"),
-            "");
+  EXPECT_EQ(
+      ErrorOf(
+          "apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: demo, uid: x, generation: 3}\n"
+          "spec:\n  model: {name: m, uri: file://m.gguf}\nstatus: {anything: 1}\n"),
+      "");
 }
 
 TEST(ParseTest, ASampleOfTheRepositoryIsValid) {
@@ -150,73 +155,96 @@ struct Invalid {
 
 class InvalidSpecTest : public ::testing::TestWithParam<Invalid> {};
 
-TEST_P(InvalidSpecTest, IsRefusedWithPathLineAndRemedy) { EXPECT_EQ(ErrorOf(WithSpec(GetParam().spec)), GetParam().message); }
+TEST_P(InvalidSpecTest, IsRefusedWithPathLineAndRemedy) {
+  EXPECT_EQ(ErrorOf(WithSpec(GetParam().spec)), GetParam().message);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Table, InvalidSpecTest,
     ::testing::Values(
         Invalid{"  objectives:\n    latency:\n      - {metric: TimePerOutputToken, targetMs: fast}\n",
-                "spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found \"fast\" (demo.yaml:8)"},
+                "spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found "
+                "\"fast\" (demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: TimePerOutputToken, targetMs: 0}\n",
-                "spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found 0 (demo.yaml:8)"},
+                "spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found "
+                "0 (demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: TimePerOutputTokens, targetMs: 5}\n",
-                "spec.objectives.latency[0].metric: expected TimePerOutputToken, TimeToFirstToken or EndToEnd, found \"TimePerOutputTokens\"; "
+                "spec.objectives.latency[0].metric: expected TimePerOutputToken, TimeToFirstToken or EndToEnd, found "
+                "\"TimePerOutputTokens\"; "
                 "did you mean TimePerOutputToken? (demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: 0.9, targetMs: 5}\n",
-                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\", found 0.9 (demo.yaml:8)"},
+                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\", found 0.9 "
+                "(demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: \"1.0\", targetMs: 5}\n",
-                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, found \"1.0\" (demo.yaml:8)"},
-        Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd}\n", "spec.objectives.latency[0].targetMs: is missing (demo.yaml:8)"},
+                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, "
+                "found \"1.0\" (demo.yaml:8)"},
+        Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd}\n",
+                "spec.objectives.latency[0].targetMs: is missing (demo.yaml:8)"},
         Invalid{"  objectivs: {}\n", "spec.objectivs: unknown field; did you mean objectives? (demo.yaml:6)"},
         Invalid{"  scaling: {replicasMax: 2}\n",
-                "spec.scaling.replicasMax: unknown field; the fields here are mode, minReplicas, maxReplicas, scaleDownStabilizationSeconds "
+                "spec.scaling.replicasMax: unknown field; the fields here are mode, minReplicas, maxReplicas, "
+                "scaleDownStabilizationSeconds "
                 "(demo.yaml:6)"},
-        Invalid{"  replicas: two\n", "spec.replicas: expected a whole number from 0 to 1000, found \"two\" (demo.yaml:6)"},
-        Invalid{"  replicas: \"2\"\n", "spec.replicas: expected a whole number from 0 to 1000, found \"2\" (demo.yaml:6)"},
+        Invalid{"  replicas: two\n",
+                "spec.replicas: expected a whole number from 0 to 1000, found \"two\" (demo.yaml:6)"},
+        Invalid{"  replicas: \"2\"\n",
+                "spec.replicas: expected a whole number from 0 to 1000, found \"2\" (demo.yaml:6)"},
         Invalid{"  replicas: 2.5\n", "spec.replicas: expected a whole number from 0 to 1000, found 2.5 (demo.yaml:6)"},
         Invalid{"  replicas: 2\n  replicas: 3\n", "spec.replicas: is given twice (demo.yaml:7)"},
         Invalid{"  paused: 1\n", "spec.paused: expected true or false, found 1 (demo.yaml:6)"},
         Invalid{"  workload: [1, 2]\n", "spec.workload: expected a map of fields, found a list (demo.yaml:6)"},
-        Invalid{"  engine: {image: 12}\n", "spec.engine.image: expected text; put it in quotes: \"12\", found 12 (demo.yaml:6)"},
+        Invalid{"  engine: {image: 12}\n",
+                "spec.engine.image: expected text; put it in quotes: \"12\", found 12 (demo.yaml:6)"},
         Invalid{"  engine: {type: vLLM}\n",
-                "spec.engine.type: expected Patella, VLLM, TGI or OpenAI, found \"vLLM\"; did you mean VLLM? (demo.yaml:6)"},
-        Invalid{"  scaling: {minReplicas: 9}\n", "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 (demo.yaml:6)"},
+                "spec.engine.type: expected Patella, VLLM, TGI or OpenAI, found \"vLLM\"; did you mean VLLM? "
+                "(demo.yaml:6)"},
+        Invalid{"  scaling: {minReplicas: 9}\n",
+                "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 (demo.yaml:6)"},
         Invalid{"  admission: {queue: {maxRequests: 4}}\n",
-                "spec.admission.queue.maxWaitMs: must be at least 1 when maxRequests is: a queue needs a deadline (demo.yaml:6)"},
+                "spec.admission.queue.maxWaitMs: must be at least 1 when maxRequests is: a queue needs a deadline "
+                "(demo.yaml:6)"},
         Invalid{"  tuning: {mode: Off}\n",
-                "spec.maxConcurrentRequests: is needed with tuning.mode: Off, because nothing else sets the limit (demo.yaml:5)"},
+                "spec.maxConcurrentRequests: is needed with tuning.mode: Off, because nothing else sets the limit "
+                "(demo.yaml:5)"},
         Invalid{"  tensorParallelSize: 4\n  hardware: {maxAccelerators: 2}\n",
                 "spec.tensorParallelSize: must be at most hardware.maxAccelerators (demo.yaml:6)"},
         Invalid{"  objectives:\n    knee: {definition: Kleinrock, utilization: \"0.7\"}\n",
                 "spec.objectives.knee.utilization: is only used with definition: Utilization: remove it (demo.yaml:7)"},
-        Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, targetMs: 5}\n      - {metric: TimeToFirstToken, targetMs: 9}\n",
-                "spec.objectives.latency[0].targetMs: EndToEnd includes TimeToFirstToken, so its target must not be the smaller "
+        Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, targetMs: 5}\n      - {metric: "
+                "TimeToFirstToken, targetMs: 9}\n",
+                "spec.objectives.latency[0].targetMs: EndToEnd includes TimeToFirstToken, so its target must not be "
+                "the smaller "
                 "(demo.yaml:8)"}));
 
 TEST(ParseTest, AllErrorsAreReportedAtOnce) {
   EXPECT_EQ(ErrorOf(WithSpec("  replicas: x\n  paused: y\n")),
-            "spec.paused: expected true or false, found \"y\" (demo.yaml:7)\nspec.replicas: expected a whole number from 0 to 1000, found \"x\" "
+            "spec.paused: expected true or false, found \"y\" (demo.yaml:7)\nspec.replicas: expected a whole number "
+            "from 0 to 1000, found \"x\" "
             "(demo.yaml:6)");
 }
 
 TEST(ParseTest, WrongHeadsAreRefused) {
   EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1\nkind: InferenceDeployment\n"),
               HasSubstr("apiVersion: expected patella.dev/v1alpha1, found \"patella.dev/v1\" (demo.yaml:1)"));
-  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeploymnt\n"), HasSubstr("did you mean InferenceDeployment?"));
+  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeploymnt\n"),
+              HasSubstr("did you mean InferenceDeployment?"));
   EXPECT_THAT(ErrorOf("a: [1\n"), HasSubstr("not YAML"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("holds no object"));
   EXPECT_THAT(ErrorOf("just text"), HasSubstr("expected a map of fields, found \"just text\""));
-  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: Big_Name}\nspec: {model: {name: m, uri: m.gguf}}"),
+  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: Big_Name}\nspec: "
+                      "{model: {name: m, uri: m.gguf}}"),
               HasSubstr("spec.model.uri: expected pvc://"));
 }
 
 TEST(ParseTest, HfNeedsAnEngineThatDownloads) {
-  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: a}\nspec: {model: {name: m, uri: hf://a/b}}"),
+  EXPECT_THAT(ErrorOf("apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: a}\nspec: {model: "
+                      "{name: m, uri: hf://a/b}}"),
               HasSubstr("spec.model.uri: hf:// needs an engine that downloads models itself"));
 }
 
 TEST(ParseFileTest, AMissingFileIsNamed) {
-  EXPECT_THAT(std::string(ParseOneDeployment("/nonexistent/x.yaml").status().message()), HasSubstr("/nonexistent/x.yaml: cannot be opened"));
+  EXPECT_THAT(std::string(ParseOneDeployment("/nonexistent/x.yaml").status().message()),
+              HasSubstr("/nonexistent/x.yaml: cannot be opened"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// A streaming engine on loopback that makes up its tokens: as many as a request asks for, one each `step`, in either dialect.
+// A streaming engine on loopback that makes up its tokens: as many as a request asks for, one each `step`, in either
+// dialect.
 #pragma once
 
 #include <algorithm>
@@ -18,20 +19,22 @@ class FakeEngine {
   struct Options {
     adapters::EngineKind kind = adapters::EngineKind::kOpenAi;
     Duration step = std::chrono::milliseconds(1);
-    int refuse_above = 1 << 20;   // concurrent streams; then 429
+    int refuse_above = 1 << 20;  // concurrent streams; then 429
     int dies_after_requests = 1 << 20;
-    int status = 200;             // of every answer
-    int prompt_tokens = 40;       // what it says of every prompt; 0: a token a word
+    int status = 200;        // of every answer
+    int prompt_tokens = 40;  // what it says of every prompt; 0: a token a word
   };
 
   FakeEngine(http::Loop& loop, Options options) : loop_(loop), options_(options) {
     server_ = http::Server::Listen(loop, {}, [this](http::Request request, std::shared_ptr<http::Exchange> exchange) {
-                          Handle(request, std::move(exchange));
-                        }).value();
+                Handle(request, std::move(exchange));
+              }).value();
     step_ = loop.Every(options.step, [this] { Step(); });
   }
 
-  adapters::EngineTarget target() const { return {.kind = options_.kind, .port = server_ ? server_->port() : port_, .model = "fake"}; }
+  adapters::EngineTarget target() const {
+    return {.kind = options_.kind, .port = server_ ? server_->port() : port_, .model = "fake"};
+  }
 
   int requests = 0, refused = 0, most_at_once = 0, abandoned = 0;
 
@@ -59,13 +62,16 @@ class FakeEngine {
   void Handle(const http::Request& request, std::shared_ptr<http::Exchange> exchange) {
     if (request.method == "GET") return exchange->Send({.body = "{}"});
     if (++requests > options_.dies_after_requests) return Die(exchange);
-    if (options_.status != 200) return exchange->Send({.status = options_.status, .body = "{\"error\":\"no such model\"}"});
+    if (options_.status != 200)
+      return exchange->Send({.status = options_.status, .body = "{\"error\":\"no such model\"}"});
     if (static_cast<int>(streams_.size()) >= options_.refuse_above) {
       ++refused;
-      return exchange->Send({.status = 429, .body = "{\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}"});
+      return exchange->Send(
+          {.status = 429, .body = "{\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}"});
     }
     exchange->StartStream(200, {{"Content-Type", "text/event-stream"}});
-    auto stream = std::make_shared<Stream>(Stream{exchange, Asked(request.body), options_.prompt_tokens > 0 ? options_.prompt_tokens : Words(request.body)});
+    auto stream = std::make_shared<Stream>(Stream{
+        exchange, Asked(request.body), options_.prompt_tokens > 0 ? options_.prompt_tokens : Words(request.body)});
     exchange->OnClose([this, stream] { stream->gone = true, ++abandoned; });
     streams_.push_back(stream);
     most_at_once = std::max(most_at_once, static_cast<int>(streams_.size()));
@@ -93,13 +99,19 @@ class FakeEngine {
     --stream.left, ++stream.made;
     const std::string made = std::to_string(stream.made);
     if (options_.kind == adapters::EngineKind::kTgi) {
-      const std::string details = stream.left > 0 ? "null" : "{\"finish_reason\":\"length\",\"generated_tokens\":" + made + ",\"input_length\":" + std::to_string(stream.prompt_tokens) + "}";
-      stream.exchange->Write("data:{\"index\":" + made + ",\"token\":{\"id\":1,\"text\":\" a\"},\"details\":" + details + "}\n\n");
+      const std::string details = stream.left > 0
+                                      ? "null"
+                                      : "{\"finish_reason\":\"length\",\"generated_tokens\":" + made +
+                                            ",\"input_length\":" + std::to_string(stream.prompt_tokens) + "}";
+      stream.exchange->Write("data:{\"index\":" + made +
+                             ",\"token\":{\"id\":1,\"text\":\" a\"},\"details\":" + details + "}\n\n");
     } else {
       stream.exchange->Write("data: {\"choices\":[{\"text\":\" a\",\"finish_reason\":null}]}\n\n");
       if (stream.left == 0) {
-        stream.exchange->Write("data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":" +
-                               std::to_string(stream.prompt_tokens) + ",\"completion_tokens\":" + made + "}}\n\ndata: [DONE]\n\n");
+        stream.exchange->Write(
+            "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: "
+            "{\"choices\":[],\"usage\":{\"prompt_tokens\":" +
+            std::to_string(stream.prompt_tokens) + ",\"completion_tokens\":" + made + "}}\n\ndata: [DONE]\n\n");
       }
     }
     if (stream.left == 0) stream.exchange->Finish();

@@ -51,7 +51,9 @@ TEST(PoissonTimesTest, GapsHaveMeanAndDeviationOfAnExponential) {
 class ClosedLoopTest : public testing::TestWithParam<EngineKind> {};
 
 TEST_P(ClosedLoopTest, KeepsExactlyThatManyInFlightAndRecordsEachRequest) {
-  const Ran run = RunAgainst({.kind = GetParam()}, {.concurrency = 3, .shapes = {{.input_tokens = 40, .output_tokens = 8}}, .max_requests = 12});
+  const Ran run =
+      RunAgainst({.kind = GetParam()},
+                 {.concurrency = 3, .shapes = {{.input_tokens = 40, .output_tokens = 8}}, .max_requests = 12});
   ASSERT_TRUE(run.result.status.ok()) << run.result.status;
   EXPECT_EQ(run.most_at_once, 3);
   const LoadSummary summary = Summarize(run.result, {});
@@ -68,10 +70,13 @@ TEST_P(ClosedLoopTest, KeepsExactlyThatManyInFlightAndRecordsEachRequest) {
   EXPECT_GT(summary.tokens_per_second, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Dialects, ClosedLoopTest, testing::Values(EngineKind::kTgi, EngineKind::kOpenAi, EngineKind::kPatella));
+INSTANTIATE_TEST_SUITE_P(Dialects, ClosedLoopTest,
+                         testing::Values(EngineKind::kTgi, EngineKind::kOpenAi, EngineKind::kPatella));
 
 TEST(LoadTest, RefusalsAreCountedAndNotRetried) {
-  const Ran run = RunAgainst({.refuse_above = 1}, {.concurrency = 3, .shapes = {{.input_tokens = 10, .output_tokens = 4}}, .max_requests = 12,
+  const Ran run = RunAgainst({.refuse_above = 1}, {.concurrency = 3,
+                                                   .shapes = {{.input_tokens = 10, .output_tokens = 4}},
+                                                   .max_requests = 12,
                                                    .pause_when_refused = std::chrono::milliseconds(2)});
   ASSERT_TRUE(run.result.status.ok()) << run.result.status;
   const LoadSummary summary = Summarize(run.result, {});
@@ -81,9 +86,12 @@ TEST(LoadTest, RefusalsAreCountedAndNotRetried) {
 }
 
 TEST(LoadTest, OpenLoopSendsAtItsIntendedTimesWhateverTheServerDoes) {
-  const Ran run = RunAgainst({.step = std::chrono::milliseconds(5)},
-                             {.rate_per_second = 200, .shapes = {{.input_tokens = 10, .output_tokens = 4}, {.input_tokens = 30, .output_tokens = 6}},
-                              .duration = std::chrono::milliseconds(250), .seed = 5});
+  const Ran run =
+      RunAgainst({.step = std::chrono::milliseconds(5)},
+                 {.rate_per_second = 200,
+                  .shapes = {{.input_tokens = 10, .output_tokens = 4}, {.input_tokens = 30, .output_tokens = 6}},
+                  .duration = std::chrono::milliseconds(250),
+                  .seed = 5});
   ASSERT_TRUE(run.result.status.ok()) << run.result.status;
   const std::vector<double> times = PoissonTimes(200, 0.25, 5);
   ASSERT_EQ(run.result.records.size(), times.size());
@@ -97,15 +105,19 @@ TEST(LoadTest, OpenLoopSendsAtItsIntendedTimesWhateverTheServerDoes) {
 }
 
 TEST(LoadTest, ARequestThatTakesTooLongIsCancelledAndRecordedAsFailed) {
-  const Ran run = RunAgainst({.step = std::chrono::seconds(1000)}, {.shapes = {{.input_tokens = 5, .output_tokens = 4}}, .max_requests = 1,
-                                                                    .timeout = std::chrono::milliseconds(20),
-                                                                    .pause_when_refused = std::chrono::milliseconds(1)});
+  const Ran run =
+      RunAgainst({.step = std::chrono::seconds(1000)}, {.shapes = {{.input_tokens = 5, .output_tokens = 4}},
+                                                        .max_requests = 1,
+                                                        .timeout = std::chrono::milliseconds(20),
+                                                        .pause_when_refused = std::chrono::milliseconds(1)});
   ASSERT_EQ(run.result.records.size(), 2u);
   EXPECT_EQ(run.result.records[1].code, absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST(LoadTest, AnEngineThatDiesEndsTheLoadWithItsName) {
-  const Ran run = RunAgainst({.dies_after_requests = 6}, {.concurrency = 2, .shapes = {{.input_tokens = 5, .output_tokens = 3}}, .max_requests = 1000,
+  const Ran run = RunAgainst({.dies_after_requests = 6}, {.concurrency = 2,
+                                                          .shapes = {{.input_tokens = 5, .output_tokens = 3}},
+                                                          .max_requests = 1000,
                                                           .pause_when_refused = std::chrono::milliseconds(1)});
   EXPECT_TRUE(absl::IsUnavailable(run.result.status)) << run.result.status;
   EXPECT_NE(std::string(run.result.status.message()).find("went away"), std::string::npos);
@@ -120,8 +132,10 @@ TEST(LoadTest, ARefusedModelEndsTheLoadWithTheEnginesWords) {
 TEST(LoadTest, DroppingALoadCancelsItsRequests) {
   http::Loop loop;
   FakeEngine engine(loop, {.step = std::chrono::milliseconds(1)});
-  auto load = Load::Start(loop, engine.target(), {.concurrency = 2, .shapes = {{.input_tokens = 5, .output_tokens = 100000}}, .max_requests = 1},
-                          [](LoadResult) { FAIL() << "on_done after it was dropped"; });
+  auto load =
+      Load::Start(loop, engine.target(),
+                  {.concurrency = 2, .shapes = {{.input_tokens = 5, .output_tokens = 100000}}, .max_requests = 1},
+                  [](LoadResult) { FAIL() << "on_done after it was dropped"; });
   const auto poll = loop.Every(std::chrono::milliseconds(1), [&] {
     if (engine.most_at_once == 2) load.reset();
     if (engine.abandoned == 2) loop.Stop();

@@ -36,7 +36,9 @@ class TwoStreams final : public science::Probe {
     return {};
   }
   bool done() const override { return ended_well == 2; }
-  science::ProbeProgress progress() const override { return {.phase = "ramp", .concurrency = 2 - ended, .fraction = ended / 2.0}; }
+  science::ProbeProgress progress() const override {
+    return {.phase = "ramp", .concurrency = 2 - ended, .fraction = ended / 2.0};
+  }
 
   int first_length_;
   int first_tokens = 0, second_tokens = 0, ended = 0, ended_well = 0, ticks = 0;
@@ -53,10 +55,11 @@ Ran RunAgainst(FakeEngine::Options engine_options, science::Probe& probe, ProbeO
   FakeEngine engine(loop, engine_options);
   Ran run;
   options.on_progress = [&](const science::ProbeProgress&) { ++run.progress_reports; };
-  const auto runner = ProbeRunner::Start(loop, engine.target(), probe, std::move(options), [&](const ProbeOutcome& outcome) {
-    run.outcome = outcome;
-    loop.Stop();
-  });
+  const auto runner =
+      ProbeRunner::Start(loop, engine.target(), probe, std::move(options), [&](const ProbeOutcome& outcome) {
+        run.outcome = outcome;
+        loop.Stop();
+      });
   loop.Run();
   run.abandoned = engine.abandoned;
   return run;
@@ -101,7 +104,8 @@ TEST(ProbeRunnerTest, TheDeadlineEndsItAndItsStreams) {
 
 TEST(ProbeRunnerTest, AnEngineThatHangsIsNoticed) {
   TwoStreams probe;
-  const Ran run = RunAgainst({.step = std::chrono::seconds(1000)}, probe, {.stall_timeout = std::chrono::milliseconds(60)});
+  const Ran run =
+      RunAgainst({.step = std::chrono::seconds(1000)}, probe, {.stall_timeout = std::chrono::milliseconds(60)});
   EXPECT_TRUE(absl::IsDeadlineExceeded(run.outcome.status)) << run.outcome.status;
   EXPECT_NE(std::string(run.outcome.status.message()).find("hangs"), std::string::npos);
 }

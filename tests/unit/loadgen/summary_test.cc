@@ -8,7 +8,13 @@ namespace patella::loadgen {
 namespace {
 
 RequestRecord Record(double begin, double first, double last, int tokens) {
-  return {.intended_s = begin, .sent_s = begin, .first_token_s = first, .last_token_s = last, .end_s = last, .http_status = 200, .output_tokens = tokens};
+  return {.intended_s = begin,
+          .sent_s = begin,
+          .first_token_s = first,
+          .last_token_s = last,
+          .end_s = last,
+          .http_status = 200,
+          .output_tokens = tokens};
 }
 
 TEST(QuantileTest, InterpolatesBetweenOrderStatistics) {
@@ -36,9 +42,11 @@ TEST(SummaryTest, GoodputCountsOnlyRequestsThatMetEveryTarget) {
   result.concurrency = 1;
   result.window_end_s = 10;
   result.records = {Record(0, 1, 2, 11), Record(2, 3, 7, 11), Record(7, 9, 10, 11)};
-  result.records.push_back({.intended_s = 1, .end_s = 1, .http_status = 429, .code = absl::StatusCode::kResourceExhausted});
+  result.records.push_back(
+      {.intended_s = 1, .end_s = 1, .http_status = 429, .code = absl::StatusCode::kResourceExhausted});
   result.arrivals = {{1, 11}, {7, 11}, {10, 11}};
-  const LoadSummary summary = Summarize(result, {{LatencyMetric::kTimePerOutputToken, 0.9, 150}, {LatencyMetric::kTimeToFirstToken, 0.9, 1500}});
+  const LoadSummary summary = Summarize(
+      result, {{LatencyMetric::kTimePerOutputToken, 0.9, 150}, {LatencyMetric::kTimeToFirstToken, 0.9, 1500}});
   EXPECT_EQ(summary.completed, 3);
   EXPECT_EQ(summary.refused, 1);
   EXPECT_DOUBLE_EQ(summary.goodput, 1.1);  // only the first one
@@ -67,8 +75,8 @@ TEST(ParseTargetTest, ReadsMetricQuantileAndLimit) {
 }
 
 TEST(ParseTargetTest, SaysWhatIsWrong) {
-  for (const char* text : {"", "tpot", "tpot:p90", "tpot:90:50", "tpot:p0:50", "tpot:p100:50", "tpot:p90:-5", "tpot:p90:x", "itl:p90:50", "tpot:p90:50:1",
-                           "tpot:p90:nan", "tpot:p90:inf"}) {
+  for (const char* text : {"", "tpot", "tpot:p90", "tpot:90:50", "tpot:p0:50", "tpot:p100:50", "tpot:p90:-5",
+                           "tpot:p90:x", "itl:p90:50", "tpot:p90:50:1", "tpot:p90:nan", "tpot:p90:inf"}) {
     const absl::Status status = ParseTarget(text).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << text;
     EXPECT_NE(std::string(status.message()).find("for example tpot:p90:50ms"), std::string::npos) << text;

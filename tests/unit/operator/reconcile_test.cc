@@ -38,7 +38,8 @@ std::string EnvOf(const Container& c, const std::string& name) {
 TEST(ReconcileTest, ThePlanOfTheSampleIsTheGoldenOne) {
   const std::string path = PATELLA_TEST_DATA "/smollm2.plan";
   const std::string plan = Print(Reconcile(SampleInputs(), TimePoint{}));
-  if (const char* mode = std::getenv("PATELLA_GOLDEN"); mode != nullptr && std::string(mode) == "write") std::ofstream(path) << plan;
+  if (const char* mode = std::getenv("PATELLA_GOLDEN"); mode != nullptr && std::string(mode) == "write")
+    std::ofstream(path) << plan;
   std::ifstream file(path);
   std::stringstream golden;
   golden << file.rdbuf();
@@ -83,7 +84,9 @@ TEST(ReconcileTest, TheUsersEnvironmentWins) {
   const Container engine = Named(Reconcile(inputs, TimePoint{}), "engine");
   EXPECT_EQ(EnvOf(engine, "MAX_BATCH_PREFILL_TOKENS"), "64");
   EXPECT_EQ(EnvOf(engine, "MAX_CONCURRENT_REQUESTS"), "7");
-  EXPECT_EQ(std::count_if(engine.env.begin(), engine.env.end(), [](const Env& e) { return e.name == "MAX_CONCURRENT_REQUESTS"; }), 1);
+  EXPECT_EQ(std::count_if(engine.env.begin(), engine.env.end(),
+                          [](const Env& e) { return e.name == "MAX_CONCURRENT_REQUESTS"; }),
+            1);
 }
 
 TEST(ReconcileTest, OnlyAPatellaEngineHasAControlSocket) {

@@ -25,7 +25,8 @@ TEST(ClosedLoopTest, ThroughputTimesLatencyIsTheConcurrency) {
 
 TEST(ClosedLoopTest, MeasuresTheStallingServersLaw) {
   // Per token: a step of 16 + 0.4·8 and 8 prefills (of 2 + 256·0.05 each) in 128 steps.
-  const auto result = RunLoop({.noise = 0.02}, {.concurrency = 8, .output_tokens = 128, .half_width = 0, .max_seconds = 600});
+  const auto result =
+      RunLoop({.noise = 0.02}, {.concurrency = 8, .output_tokens = 128, .half_width = 0, .max_seconds = 600});
   ASSERT_TRUE(result.ok());
   EXPECT_NEAR(result->mean_ms_per_token, 19.2 + 8 * 14.8 / 128, 0.3);
   EXPECT_NEAR(result->MeanMs(LatencyMetric::kTimePerOutputToken), 19.2 + 7 * 14.8 / 128, 0.3);
@@ -65,10 +66,12 @@ TEST(ClosedLoopTest, AnEngineThatDiesIsUnavailable) {
 
 TEST(ClosedLoopTest, TokensThatArriveTogetherAreAllCounted) {
   const auto single = RunLoop({.noise = 0}, {.concurrency = 8, .output_tokens = 64, .max_seconds = 600});
-  const auto packed = RunLoop({.noise = 0, .tokens_per_chunk = 5}, {.concurrency = 8, .output_tokens = 64, .max_seconds = 600});
+  const auto packed =
+      RunLoop({.noise = 0, .tokens_per_chunk = 5}, {.concurrency = 8, .output_tokens = 64, .max_seconds = 600});
   ASSERT_TRUE(single.ok() && packed.ok());
   EXPECT_NEAR(packed->tokens_per_second / single->tokens_per_second, 1, 0.03);
-  EXPECT_NEAR(packed->MeanMs(LatencyMetric::kTimePerOutputToken) / single->MeanMs(LatencyMetric::kTimePerOutputToken), 1, 0.02);
+  EXPECT_NEAR(packed->MeanMs(LatencyMetric::kTimePerOutputToken) / single->MeanMs(LatencyMetric::kTimePerOutputToken),
+              1, 0.02);
 }
 
 TEST(VerdictTest, ACleanRunOfP90PassesAfter27Requests) {

@@ -12,7 +12,8 @@ namespace {
 using ::testing::DoubleNear;
 using ::testing::HasSubstr;
 
-std::vector<CurvePoint> PointsOf(const Law& law, const std::vector<int>& concurrencies, double noise = 0, uint64_t seed = 1) {
+std::vector<CurvePoint> PointsOf(const Law& law, const std::vector<int>& concurrencies, double noise = 0,
+                                 uint64_t seed = 1) {
   Random random(seed);
   std::vector<CurvePoint> points;
   for (const int c : concurrencies) {

@@ -89,7 +89,8 @@ TEST(LimitTest, AnImpossibleTargetIsRefusedWithTheNearestThatIsPossible) {
   inputs.targets = {{LatencyMetric::kTimePerOutputToken, 0.9, 10}};
   const auto limit = ChooseLimit(inputs);
   ASSERT_EQ(limit.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(limit.status().message()), HasSubstr("one request alone needs 16.5 ms; the nearest target that can is 17.4 ms"));
+  EXPECT_THAT(std::string(limit.status().message()),
+              HasSubstr("one request alone needs 16.5 ms; the nearest target that can is 17.4 ms"));
   inputs.targets[0].target_ms = 17.4;
   EXPECT_TRUE(ChooseLimit(inputs).ok());
 }
@@ -103,12 +104,18 @@ TEST(LimitTest, NonsenseIsAnInvalidArgument) {
   EXPECT_EQ(ChooseLimit(inputs).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-// --- The whole way: ramp, limit, verify, corrected limit; against long closed loops. -------------------------------------------------
+// --- The whole way: ramp, limit, verify, corrected limit; against long closed loops.
+// -------------------------------------------------
 
 double P90At(ServerConfig server_config, int concurrency) {
   server_config.seed += 500;
   Server server(server_config);
-  ClosedLoop loop({.concurrency = concurrency, .output_tokens = 128, .half_width = 0, .max_waves = 8, .min_requests = 60, .max_seconds = 1e6});
+  ClosedLoop loop({.concurrency = concurrency,
+                   .output_tokens = 128,
+                   .half_width = 0,
+                   .max_waves = 8,
+                   .min_requests = 60,
+                   .max_seconds = 1e6});
   Drive(server, loop, 1e6);
   return loop.Result()->QuantileMs(LatencyMetric::kTimePerOutputToken, 0.9);
 }
@@ -122,7 +129,8 @@ int Calibrate(const ServerConfig& server_config, double target_ms) {
   inputs.targets = {{LatencyMetric::kTimePerOutputToken, 0.9, target_ms}};
   const int first = ChooseLimit(inputs)->limit;
   Server again(server_config);
-  ClosedLoop verify({.concurrency = first, .output_tokens = 128, .max_waves = 3, .max_seconds = 120, .targets = inputs.targets});
+  ClosedLoop verify(
+      {.concurrency = first, .output_tokens = 128, .max_waves = 3, .max_seconds = 120, .targets = inputs.targets});
   Drive(again, verify, 600);
   CorrectBy(*verify.Result(), 0.9, inputs);
   return ChooseLimit(inputs)->limit;

@@ -102,8 +102,9 @@ TEST(RampAccuracyTest, PredictsMeanLatencyWithinFivePercent) {
       tokens += static_cast<double>(ramp.output_tokens) / kSeeds;
       EXPECT_LT(ramp.seconds - ramp.warm_up_seconds, 16 * (1 + ramp.void_passes)) << one.name;
     }
-    std::printf("%-24s end to end %4.1f %%, per output token %4.1f %%, worst %4.1f %%; %4.1f s, %5.0f tokens\n", one.name, 100 * Mean(of_case),
-                100 * Mean(of_case_per_output), 100 * Quantile(of_case, 1), seconds, tokens);
+    std::printf("%-24s end to end %4.1f %%, per output token %4.1f %%, worst %4.1f %%; %4.1f s, %5.0f tokens\n",
+                one.name, 100 * Mean(of_case), 100 * Mean(of_case_per_output), 100 * Quantile(of_case, 1), seconds,
+                tokens);
     EXPECT_LT(Mean(of_case), 0.05) << one.name;
     EXPECT_LT(Quantile(of_runs, 0.95), 0.08) << one.name;
     EXPECT_LT(Mean(of_case_per_output), 0.05) << one.name;

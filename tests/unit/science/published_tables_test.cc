@@ -1,5 +1,5 @@
-// The published tables (testdata/*.csv): 19 latency-throughput curves of real servers. Their latency column is a 90th percentile, so Little's law
-// cannot be asked of them and the throughput alone is fitted.
+// The published tables (testdata/*.csv): 19 latency-throughput curves of real servers. Their latency column is a 90th
+// percentile, so Little's law cannot be asked of them and the throughput alone is fitted.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -40,7 +40,8 @@ std::vector<std::map<std::string, std::string>> ReadCsv(const std::string& file)
 }
 
 // Consecutive rows that agree in everything but the load belong to one curve.
-void AddCurves(const std::string& file, const std::string& load, const std::string& output, std::vector<PublishedCurve>& curves) {
+void AddCurves(const std::string& file, const std::string& load, const std::string& output,
+               std::vector<PublishedCurve>& curves) {
   std::string last;
   for (auto& row : ReadCsv(file)) {
     const int c = std::stoi(row[load]);

@@ -37,7 +37,9 @@ class Recording final : public Probe {
  public:
   explicit Recording(Probe& probe) : probe_(probe) {}
   std::vector<ProbeAction> Begin(double now_s) override { return Keep(probe_.Begin(now_s)); }
-  std::vector<ProbeAction> OnTokens(int stream, int tokens, double now_s) override { return Keep(probe_.OnTokens(stream, tokens, now_s)); }
+  std::vector<ProbeAction> OnTokens(int stream, int tokens, double now_s) override {
+    return Keep(probe_.OnTokens(stream, tokens, now_s));
+  }
   std::vector<ProbeAction> OnEnd(int stream, bool ok, double now_s) override {
     open.erase(stream);
     return Keep(probe_.OnEnd(stream, ok, now_s));
@@ -86,7 +88,8 @@ TEST(RampTest, MeasuresStepsAndPrefillOfAStallingServer) {
 TEST(RampTest, TheTwoPerTokenLatenciesDifferByOnePrefillPerAnswer) {
   const Outcome run = RunRamp({.prefill_ms_per_token = 0.3, .noise = 0.01});
   ASSERT_TRUE(run.result.ok());
-  const double difference = run.result->end_to_end.points[3].mean_ms_per_token - run.result->time_per_output_token.points[3].mean_ms_per_token;
+  const double difference = run.result->end_to_end.points[3].mean_ms_per_token -
+                            run.result->time_per_output_token.points[3].mean_ms_per_token;
   EXPECT_NEAR(difference, run.result->PrefillMs(8) / 128, 1e-9);
   EXPECT_NEAR(LittleRatio(run.result->end_to_end.points[3]), 1, 1e-9);
 }

@@ -1,8 +1,9 @@
 // A continuous-batching server in virtual time, and a runner that drives a Probe against it. Deterministic for a seed.
 //
-// Two kinds of scheduler exist in the field, and both are here: one prefills all waiting prompts in a step of their own while decodes stall;
-// one mixes chunks of prefill into decode steps under a token budget. A step costs
-//   a + b·(decoding) + k·(their context tokens) + prefill_ms (if any prompt began) + p·(prompt tokens)      times seeded noise.
+// Two kinds of scheduler exist in the field, and both are here: one prefills all waiting prompts in a step of their own
+// while decodes stall; one mixes chunks of prefill into decode steps under a token budget. A step costs
+//   a + b·(decoding) + k·(their context tokens) + prefill_ms (if any prompt began) + p·(prompt tokens)      times
+//   seeded noise.
 #pragma once
 
 #include <algorithm>
@@ -24,15 +25,15 @@ struct ServerConfig {
   double context_ms_per_token = 0;  // k
   double prefill_ms = 2;            // each pass or prompt start
   double prefill_ms_per_token = 0.05;
-  int chunk_tokens = 0;             // 0: stalling prefill; else the token budget of a mixed step
-  int max_batch = 1 << 20;          // running sequences; the others queue
-  double noise = 0.05;              // of a step's time, relative
-  int tokens_per_chunk = 1;         // tokens that the server sends together
-  int padding = 1;                  // batches are padded to multiples of this
+  int chunk_tokens = 0;      // 0: stalling prefill; else the token budget of a mixed step
+  int max_batch = 1 << 20;   // running sequences; the others queue
+  double noise = 0.05;       // of a step's time, relative
+  int tokens_per_chunk = 1;  // tokens that the server sends together
+  int padding = 1;           // batches are padded to multiples of this
   double network_ms = 0.3;
-  double cold_factor = 1, cold_s = 0;     // a step costs (1 + (factor − 1)·e^(−t/cold_s)) times as much
+  double cold_factor = 1, cold_s = 0;        // a step costs (1 + (factor − 1)·e^(−t/cold_s)) times as much
   double jump_at_s = 1e18, jump_factor = 1;  // from then on every step costs this many times as much
-  int fails_after = 1 << 30;        // streams started; later ones fail at once
+  int fails_after = 1 << 30;                 // streams started; later ones fail at once
   uint64_t seed = 1;
 };
 
@@ -57,7 +58,9 @@ class Server {
   }
   void Cancel(int stream) { cancelled_.push_back(stream); }
 
-  double NextEvent() const { return deliveries_.empty() ? step_end_s_ < 0 ? 1e18 : step_end_s_ : deliveries_.front().at_s; }
+  double NextEvent() const {
+    return deliveries_.empty() ? step_end_s_ < 0 ? 1e18 : step_end_s_ : deliveries_.front().at_s;
+  }
 
   // Everything that is due at NextEvent().
   std::vector<Delivery> Advance() {
@@ -127,7 +130,8 @@ class Server {
   void EndStep() {
     const double now_s = step_end_s_;
     for (const int stream : produces_) {
-      const auto found = std::find_if(running_.begin(), running_.end(), [&](const Sequence& s) { return s.stream == stream; });
+      const auto found =
+          std::find_if(running_.begin(), running_.end(), [&](const Sequence& s) { return s.stream == stream; });
       if (found == running_.end()) continue;
       ++found->produced;
       ++found->unsent;
@@ -186,7 +190,8 @@ inline double Drive(Server& server, Probe& probe, double most_s = 3600) {
     for (const Server::Delivery& delivery : server.Advance()) {
       if (probe.done()) break;
       if (delivery.stream < 0) continue;
-      carry(delivery.end ? probe.OnEnd(delivery.stream, delivery.ok, now_s) : probe.OnTokens(delivery.stream, delivery.tokens, now_s));
+      carry(delivery.end ? probe.OnEnd(delivery.stream, delivery.ok, now_s)
+                         : probe.OnTokens(delivery.stream, delivery.tokens, now_s));
     }
   }
   return now_s;

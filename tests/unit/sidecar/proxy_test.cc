@@ -298,10 +298,13 @@ TEST_F(ProxyTest, ASlowReaderStopsTheReadingUpstreamAndNothingIsLost) {
 
 TEST_F(ProxyTest, FieldsOfOneHopAreNotPassedOn) {
   engine_handler_ = [](const Request&, std::shared_ptr<Exchange> exchange) {
-    exchange->Send({.status = 200, .headers = {{"X-Inner", "1"}, {"Keep-Alive", "timeout=5"}, {"X-Request-Id", "42"}}, .body = "{}"});
+    exchange->Send({.status = 200,
+                    .headers = {{"X-Inner", "1"}, {"Keep-Alive", "timeout=5"}, {"X-Request-Id", "42"}},
+                    .body = "{}"});
   };
   StartAll({.requests = 1});
-  Seen& seen = Send("POST", "/generate", "{}", {{"TE", "trailers"}, {"X-Patella-Hop", "1"}, {"Authorization", "Bearer k"}});
+  Seen& seen =
+      Send("POST", "/generate", "{}", {{"TE", "trailers"}, {"X-Patella-Hop", "1"}, {"Authorization", "Bearer k"}});
   RunUntil([&] { return seen.done; });
   const Headers& upstream = engine_requests_.at(0).headers;
   EXPECT_FALSE(upstream.Has("TE"));
@@ -312,7 +315,9 @@ TEST_F(ProxyTest, FieldsOfOneHopAreNotPassedOn) {
 }
 
 TEST_F(ProxyTest, AStaleKeepAliveConnectionIsRetriedOnce) {
-  engine_handler_ = [](const Request&, std::shared_ptr<Exchange> exchange) { exchange->Send({.status = 200, .body = "{}"}); };
+  engine_handler_ = [](const Request&, std::shared_ptr<Exchange> exchange) {
+    exchange->Send({.status = 200, .body = "{}"});
+  };
   StartAll({.requests = 1});
   Seen& first = Send("POST", "/generate");
   RunUntil([&] { return first.done; });

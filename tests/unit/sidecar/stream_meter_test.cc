@@ -26,11 +26,13 @@ TEST(StreamMeterTest, TheBordersOfChunksDoNotMatter) {
       "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
       "data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n"
       "data: {\"choices\":[{\"delta\":{\"content\":\" you\"}}]}\n\n"
-      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"total_tokens\":9}}\n\ndata: [DONE]\n\n";
+      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"total_tokens\":9}}\n\ndata: "
+      "[DONE]\n\n";
   for (size_t chunk = 1; chunk < stream.size(); chunk += 7) {
     StreamMeter meter(At(0));
     meter.OnHead(200, "text/event-stream; charset=utf-8");
-    for (size_t at = 0; at < stream.size(); at += chunk) meter.OnBytes(std::string_view(stream).substr(at, chunk), At(1 + at));
+    for (size_t at = 0; at < stream.size(); at += chunk)
+      meter.OnBytes(std::string_view(stream).substr(at, chunk), At(1 + at));
     const StreamRecord record = meter.Finish(true, At(1000));
     EXPECT_EQ(record.output_tokens, 2) << chunk;
     EXPECT_EQ(record.prompt_tokens, 7) << chunk;
@@ -41,7 +43,8 @@ TEST(StreamMeterTest, UsageCorrectsEventsThatCarryMoreThanOneToken) {
   StreamMeter meter(At(0));
   meter.OnHead(200, "text/event-stream");
   meter.OnBytes("data: {\"choices\":[{\"text\":\"a b\"}]}\n\n", At(10));
-  meter.OnBytes("data: {\"choices\":[{\"text\":\" c d\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n", At(50));
+  meter.OnBytes("data: {\"choices\":[{\"text\":\" c d\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n",
+                At(50));
   const StreamRecord record = meter.Finish(true, At(50));
   EXPECT_EQ(record.output_tokens, 5);
   EXPECT_DOUBLE_EQ(record.time_per_output_token_ms, 10);

@@ -44,7 +44,8 @@ struct World {
         science::Server simulated(server);
         const double seconds = science::Drive(simulated, *run->probe, run->deadline_s);
         now_s += seconds;
-        ProbeReport report{.end = run->probe->done() ? ProbeEnd::kDone : ProbeEnd::kTimedOut, .tokens = 100, .seconds = seconds};
+        ProbeReport report{
+            .end = run->probe->done() ? ProbeEnd::kDone : ProbeEnd::kTimedOut, .tokens = 100, .seconds = seconds};
         return Do(tuner, tuner.OnProbeEnd(report, now_s));
       }
     }
@@ -170,10 +171,32 @@ TEST(LiveTrackerTest, TheLimitRisesSlowlyWhileNothingIsMissedAndDemandIsHigh) {
   for (int tick = 0; tick < 30; ++tick) {
     Feed(tracker, 20, 30, now_s);
     const int before = tracker.limit();
+    tracker.OnTokens(200, 200 * 30, before, now_s);
     tracker.OnTick(before, now_s);
     EXPECT_LE(tracker.limit(), std::max(before + 1, static_cast<int>(before * 1.12)));
   }
   EXPECT_GT(tracker.limit(), 22);
+}
+
+TEST(LiveTrackerTest, TheBrakeNeedsNoFinishedStream) {
+  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
+  double now_s = 100;
+  for (int i = 0; i < 100; ++i) tracker.OnTokens(20, 20 * 60, 20, now_s += 0.06);
+  const Move move = tracker.OnTick(20, now_s);
+  EXPECT_EQ(move.reason, "brake");
+  EXPECT_EQ(move.limit, 15);
+  tracker.OnTokens(200, 200 * 60, 20, now_s + 3);
+  EXPECT_EQ(tracker.OnTick(20, now_s + 3).limit, 0) << "those above the new limit have not drained yet";
+}
+
+TEST(LiveTrackerTest, TheLimitDoesNotRiseWhereTheNextRequestWouldMiss) {
+  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
+  double now_s = 100;
+  for (int tick = 0; tick < 60; ++tick) {
+    Feed(tracker, 20, 47, now_s);
+    tracker.OnTokens(200, 200 * 46.5, 20, now_s);
+    EXPECT_EQ(tracker.OnTick(20, now_s).limit, 0);
+  }
 }
 
 TEST(LiveTrackerTest, StreamsAdmittedBeforeTheLastChangeDoNotJudgeIt) {

@@ -79,7 +79,8 @@ TEST(BenchCommandTest, WrongUsageIsCodeTwo) {
 
 TEST(BenchCommandTest, AnEngineThatDiesIsReported) {
   EngineThread engine({.dies_after_requests = 4});
-  const Ran ran = Patella({"bench", engine.url(), "--concurrency", "2", "--output-tokens", "4", "--requests-per-level", "1000"});
+  const Ran ran =
+      Patella({"bench", engine.url(), "--concurrency", "2", "--output-tokens", "4", "--requests-per-level", "1000"});
   EXPECT_EQ(ran.code, kUnreachable) << ran.err;
   EXPECT_NE(ran.err.find("went away"), std::string::npos) << ran.err;
 }
@@ -94,7 +95,8 @@ TEST(TuneCommandTest, AnImpossibleTargetIsSaidAfterOneLevel) {
 
 TEST(TuneCommandTest, FindsALimitAndSaysWhatItSpent) {
   EngineThread engine({.prompt_tokens = 0});
-  const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p90:10s", "--output-tokens", "4", "--max-concurrency", "4", "--output", "json"});
+  const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p90:10s", "--output-tokens", "4",
+                           "--max-concurrency", "4", "--output", "json"});
   EXPECT_EQ(ran.code, kOk) << ran.err;
   EXPECT_NE(ran.out.find("\"tokens spent\""), std::string::npos) << ran.out;
   EXPECT_EQ(ran.out.find("\"limit\": null"), std::string::npos) << ran.out;

@@ -13,7 +13,8 @@ namespace {
 
 std::vector<ReportPoint> OnTheLaw(double a, double b, std::initializer_list<int> levels) {
   std::vector<ReportPoint> points;
-  for (int c : levels) points.push_back({.concurrency = c, .tokens_per_second = 1e3 * c / (a + b * c), .mean_ms_per_token = a + b * c});
+  for (int c : levels)
+    points.push_back({.concurrency = c, .tokens_per_second = 1e3 * c / (a + b * c), .mean_ms_per_token = a + b * c});
   return points;
 }
 
@@ -33,7 +34,8 @@ TEST(ConclusionsTest, OneConcurrencyIsNoLaw) {
 TEST(ConclusionsTest, KneesAreTheClosedFormsOfTheLaw) {
   const std::vector<ReportKnee> knees = KneesOf({.a_ms = 20, .b_ms = 2}, 12, 100);
   const auto at = [&](const std::string& name) {
-    return std::find_if(knees.begin(), knees.end(), [&](const ReportKnee& k) { return k.definition == name; })->concurrency;
+    return std::find_if(knees.begin(), knees.end(), [&](const ReportKnee& k) { return k.definition == name; })
+        ->concurrency;
   };
   EXPECT_DOUBLE_EQ(at("Power (Kleinrock)"), 10);
   EXPECT_NEAR(at("Half-latency"), 25.13, 0.01);

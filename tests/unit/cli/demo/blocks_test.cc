@@ -49,7 +49,8 @@ TEST(DemoBlocksTest, ALimitOfOneStillHasALargerNeighbour) {
 TEST(DemoVerdictTest, AHeldLimitIsOneSentenceAndExitCodeZero) {
   const Verdict verdict = Judge(Good(), 11, 50, 0.9, "ms/token");
   EXPECT_EQ(verdict.code, kOk);
-  EXPECT_EQ(verdict.sentence, "limit 11: p90 47 ms/token ≤ 50 at 3× load, goodput 97 % of the best; without Patella 148 ms");
+  EXPECT_EQ(verdict.sentence,
+            "limit 11: p90 47 ms/token ≤ 50 at 3× load, goodput 97 % of the best; without Patella 148 ms");
   EXPECT_EQ(verdict.arms[0].refused, 400);
 }
 

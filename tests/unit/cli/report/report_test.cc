@@ -13,8 +13,11 @@ Report Example() {
   report.title = "Tom & <Jerry>";
   report.verdict = "Limit 11 holds.";
   report.law = ReportLaw{9, 3, {}, 0.05};
-  for (int c : {1, 4, 11}) report.points.push_back({.concurrency = c, .tokens_per_second = 1e3 * c / (9 + 3 * c), .mean_ms_per_token = 9.0 + 3 * c});
-  report.knees = {{"Half-latency", 7.5, "…", true}, {"Power", 3, "…"}, {"Power twin", 3.01, "…"}, {"No knee", NAN, "…"}};
+  for (int c : {1, 4, 11})
+    report.points.push_back(
+        {.concurrency = c, .tokens_per_second = 1e3 * c / (9 + 3 * c), .mean_ms_per_token = 9.0 + 3 * c});
+  report.knees = {
+      {"Half-latency", 7.5, "…", true}, {"Power", 3, "…"}, {"Power twin", 3.01, "…"}, {"No knee", NAN, "…"}};
   report.target = ReportTarget{"p90 ≤ 50 ms", 50, true};
   report.limit = 11;
   report.arms = {{"with", 47, 230, 90, 300, 0, true}, {"without", INFINITY, 0, 0, 0, 9, false}};
@@ -31,9 +34,10 @@ size_t Count(const std::string& text, std::string_view part) {
 
 TEST(HtmlReportTest, HasEverySectionOnce) {
   const std::string page = RenderHtml(Example());
-  for (std::string_view part : {"<!doctype html>", "Limit 11 holds.", "<h2>Latency over throughput</h2>", "<h2>Latency over concurrency</h2>",
-                                "<h2>Under overload</h2>", "<h2>The knee, by every definition</h2>", "<h2>What was measured</h2>",
-                                "<h2>How it was measured</h2>", "<h2>What to do next</h2>", "</html>"}) {
+  for (std::string_view part :
+       {"<!doctype html>", "Limit 11 holds.", "<h2>Latency over throughput</h2>", "<h2>Latency over concurrency</h2>",
+        "<h2>Under overload</h2>", "<h2>The knee, by every definition</h2>", "<h2>What was measured</h2>",
+        "<h2>How it was measured</h2>", "<h2>What to do next</h2>", "</html>"}) {
     EXPECT_EQ(Count(page, part), 1u) << part;
   }
   EXPECT_EQ(Count(page, "<svg"), 2u);
@@ -43,7 +47,8 @@ TEST(HtmlReportTest, HasEverySectionOnce) {
 
 TEST(HtmlReportTest, LoadsNothingFromAnywhere) {
   const std::string page = RenderHtml(Example());
-  for (std::string_view outside : {"src=", "href=", "@import", "<script", "<link", "url(http"}) EXPECT_EQ(Count(page, outside), 0u) << outside;
+  for (std::string_view outside : {"src=", "href=", "@import", "<script", "<link", "url(http"})
+    EXPECT_EQ(Count(page, outside), 0u) << outside;
 }
 
 TEST(HtmlReportTest, TextFromOutsideIsEscaped) {

@@ -24,13 +24,16 @@ class ModelTest : public ::testing::Test {
     std::ofstream(folder_ / "cut.gguf") << "GG";
   }
   void TearDown() override { fs::remove_all(folder_); }
-  std::string ErrorOf(const std::string& uri) { return std::string(ResolveModel(uri, (folder_ / "x.yaml").string()).status().message()); }
+  std::string ErrorOf(const std::string& uri) {
+    return std::string(ResolveModel(uri, (folder_ / "x.yaml").string()).status().message());
+  }
   fs::path folder_;
 };
 
 TEST_F(ModelTest, APathIsAbsoluteOrBesideTheYaml) {
   const std::string real = (folder_ / "real.gguf").string();
-  for (const std::string& uri : {"file://" + real, std::string("file://./real.gguf"), std::string("file://real.gguf")}) {
+  for (const std::string& uri :
+       {"file://" + real, std::string("file://./real.gguf"), std::string("file://real.gguf")}) {
     const auto resolved = ResolveModel(uri, (folder_ / "x.yaml").string());
     ASSERT_TRUE(resolved.ok()) << resolved.status();
     EXPECT_EQ(*resolved, real);
@@ -53,7 +56,8 @@ TEST(PortsTest, PortZeroIsReplacedByAFreeOne) {
 
 TEST(PortsTest, WhatIsNoAddressIsRefused) {
   for (const char* wrong : {"8080", "localhost", "127.0.0.1:99999", "127.0.0.1:", "example.org:80"}) {
-    EXPECT_THAT(std::string(CheckAddress("--listen", wrong).status().message()), HasSubstr("expected ADDRESS:PORT")) << wrong;
+    EXPECT_THAT(std::string(CheckAddress("--listen", wrong).status().message()), HasSubstr("expected ADDRESS:PORT"))
+        << wrong;
   }
 }
 

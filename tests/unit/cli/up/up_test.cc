@@ -35,11 +35,13 @@ class UpTest : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  std::unique_ptr<Child> Up(std::vector<std::string> environment = {}, std::string listen = "127.0.0.1:0", std::string file = "") {
+  std::unique_ptr<Child> Up(std::vector<std::string> environment = {}, std::string listen = "127.0.0.1:0",
+                            std::string file = "") {
     ChildOptions options;
     options.program = PATELLA_PROGRAM;
-    options.args = {"up", "-f", file.empty() ? PATELLA_SAMPLES "/smollm2.yaml" : file, "--listen", listen, "--admin", "127.0.0.1:0",
-                    "--programs", PATELLA_TEST_DATA "/programs"};
+    options.args = {"up",          "-f",         file.empty() ? PATELLA_SAMPLES "/smollm2.yaml" : file,
+                    "--listen",    listen,       "--admin",
+                    "127.0.0.1:0", "--programs", PATELLA_TEST_DATA "/programs"};
     options.environment = std::move(environment);
     options.environment.push_back("TMPDIR=" + (folder_ / "tmp").string());
     options.environment.push_back("PATELLA_CACHE=" + (folder_ / "cache").string());
@@ -148,8 +150,9 @@ TEST_F(UpTest, ATakenPortIsAClearError) {
 }
 
 TEST_F(UpTest, ABadFieldIsRefusedBeforeAnythingStarts) {
-  std::ofstream(folder_ / "bad.yaml") << "apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: bad}\n"
-                                         "spec:\n  model: {name: m, uri: file://x.gguf}\n  replica: 2\n";
+  std::ofstream(folder_ / "bad.yaml")
+      << "apiVersion: patella.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: bad}\n"
+         "spec:\n  model: {name: m, uri: file://x.gguf}\n  replica: 2\n";
   auto up = Up({}, "127.0.0.1:0", (folder_ / "bad.yaml").string());
   EXPECT_EQ(up->WaitFor(kLong), kUsage);
   EXPECT_THAT(up->Log(), HasSubstr("spec.replica: unknown field; did you mean replicas? (bad.yaml:6)"));
@@ -159,7 +162,8 @@ TEST_F(UpTest, ABadFieldIsRefusedBeforeAnythingStarts) {
 TEST_F(UpTest, CtrlCDuringTheCalibrationLeavesNothingBehind) {
   auto up = Up({"STUB_SIDECAR=ramping"});
   const TimePoint end = SteadyClock().Now() + kLong;
-  while (!fs::exists(folder_ / "die") && SteadyClock().Now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  while (!fs::exists(folder_ / "die") && SteadyClock().Now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   kill(up->pid(), SIGINT);
   EXPECT_EQ(up->WaitFor(kLong), kInterrupted) << up->Log();
   ExpectNothingLeft(2);

@@ -1,3 +1,5 @@
+#include "engine/formats/gguf.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -7,7 +9,6 @@
 #include <fstream>
 #include <random>
 
-#include "engine/formats/gguf.h"
 #include "engine/formats/gguf_parser.h"
 #include "engine/formats/gguf_writer.h"
 
@@ -53,7 +54,8 @@ std::string ParseError(const std::string& bytes) { return std::string(Parse(byte
 
 class TempFile {
  public:
-  explicit TempFile(const std::string& bytes) : path_(testing::TempDir() + "/gguf_test_" + std::to_string(getpid()) + ".gguf") {
+  explicit TempFile(const std::string& bytes)
+      : path_(testing::TempDir() + "/gguf_test_" + std::to_string(getpid()) + ".gguf") {
     std::ofstream(path_, std::ios::binary) << bytes;
   }
   ~TempFile() { std::remove(path_.c_str()); }
@@ -164,11 +166,14 @@ TEST(GgufTest, ErrorsNameWhatIsWrongAndWhatToDo) {
   EXPECT_THAT(ParseError(Header(0, 1) + Raw(~uint64_t{0}) + std::string(32, 'x')), HasSubstr("ends inside"));
   EXPECT_THAT(ParseError(Header(0, 1) + Str("k") + Raw<uint32_t>(9) + Raw<uint32_t>(4) + Raw(uint64_t{1} << 62)),
               HasSubstr("array of 4611686018427387904 elements"));
-  EXPECT_THAT(ParseError(Header(0, 1) + Str("k") + Raw<uint32_t>(77) + std::string(8, '\0')), HasSubstr("unknown type 77"));
+  EXPECT_THAT(ParseError(Header(0, 1) + Str("k") + Raw<uint32_t>(77) + std::string(8, '\0')),
+              HasSubstr("unknown type 77"));
   EXPECT_THAT(ParseError(tensor(5, std::string(64, '\1'))), HasSubstr("5 dimensions"));
   EXPECT_THAT(ParseError(tensor(1, Raw<uint64_t>(0) + tensor_end)), HasSubstr("impossible shape"));
-  EXPECT_THAT(ParseError(tensor(2, Raw(uint64_t{1} << 40) + Raw(uint64_t{1} << 40) + tensor_end)), HasSubstr("impossible shape"));
-  EXPECT_THAT(ParseError(tensor(1, Raw(uint64_t{1} << 30) + tensor_end)), HasSubstr("tensor w claims 4.0 GiB at offset 0 B"));
+  EXPECT_THAT(ParseError(tensor(2, Raw(uint64_t{1} << 40) + Raw(uint64_t{1} << 40) + tensor_end)),
+              HasSubstr("impossible shape"));
+  EXPECT_THAT(ParseError(tensor(1, Raw(uint64_t{1} << 30) + tensor_end)),
+              HasSubstr("tensor w claims 4.0 GiB at offset 0 B"));
   EXPECT_THAT(ParseError(tensor(1, Raw<uint64_t>(1) + Raw<uint32_t>(0) + Raw<uint64_t>(7))), HasSubstr("alignment"));
   EXPECT_THAT(ParseError(tensor(1, Raw<uint64_t>(1) + Raw<uint32_t>(0) + Raw(~uint64_t{31}))), HasSubstr("incomplete"));
   EXPECT_THAT(ParseError(tensor(1, Raw<uint64_t>(33) + Raw<uint32_t>(2) + Raw<uint64_t>(0))), HasSubstr("block of 32"));

@@ -51,7 +51,8 @@ TEST_P(KernelTest, GemmOfEveryTypeEqualsItsEmulationAtEveryRowCount) {
       const std::vector<float> x = Normals(static_cast<size_t>(m * kLength), random_);
       const Quantised a = QuantiseRows(ops(), x, kLength);
       std::vector<float> y(static_cast<size_t>(m) * kRows, 1.0f);
-      ops().gemm({packed->view(), {x.data(), a.q.data(), a.scale.data(), a.sum.data()}, m, 0, 3, y.data(), kRows, true});
+      ops().gemm(
+          {packed->view(), {x.data(), a.q.data(), a.scale.data(), a.sum.data()}, m, 0, 3, y.data(), kRows, true});
       for (int r = 0; r < m; ++r) {
         for (int n = 0; n < kRows; ++n) {
           double sum = 1, size = 1;
@@ -69,7 +70,8 @@ TEST_P(KernelTest, GemmOfEveryTypeEqualsItsEmulationAtEveryRowCount) {
 }
 
 TEST_P(KernelTest, EmbeddingRowsComeBackAsTheFileHasThem) {
-  for (TensorType type : {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0}) {
+  for (TensorType type :
+       {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0}) {
     const std::vector<std::byte> bytes = Quantize(type, Normals(20 * 64, random_));
     std::vector<float> w(20 * 64), row(64);
     Dequantize(type, bytes.data(), w.size(), w.data());
@@ -137,7 +139,8 @@ TEST_P(KernelTest, PagedCausalAttentionEqualsSoftmaxForEveryChunk) {
       }
       for (int d = 0; d < kDim; ++d) {
         double expected = 0;
-        for (int t = 0; t < seen; ++t) expected += p[static_cast<size_t>(t)] / total * v[static_cast<size_t>(t * kDim + d)];
+        for (int t = 0; t < seen; ++t)
+          expected += p[static_cast<size_t>(t)] / total * v[static_cast<size_t>(t * kDim + d)];
         ASSERT_NEAR(out[static_cast<size_t>(row * kDim + d)], expected, 4e-3) << "fp16 cache; row " << row;
       }
     }

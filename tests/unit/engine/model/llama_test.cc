@@ -13,7 +13,9 @@ namespace patella::engine {
 namespace {
 
 std::unique_ptr<GgufFile> Tiny(TensorType type) {
-  return TinyLlama(type, 11, testing::TempDir() + "patella_tiny_" + std::string(TypeName(type)) + "_" + std::to_string(getpid()) + ".gguf");
+  return TinyLlama(
+      type, 11,
+      testing::TempDir() + "patella_tiny_" + std::string(TypeName(type)) + "_" + std::to_string(getpid()) + ".gguf");
 }
 
 std::unique_ptr<Executor> Load(const GgufFile& file, const cpu::Ops* ops = nullptr, bool exact = false) {
@@ -37,7 +39,8 @@ std::vector<int32_t> Pages(int first, int count) {
 }
 
 // Logits of the last token after computing the prompt in chunks.
-std::vector<float> Solo(Executor& executor, std::span<const int32_t> tokens, std::span<const int32_t> blocks, size_t chunk) {
+std::vector<float> Solo(Executor& executor, std::span<const int32_t> tokens, std::span<const int32_t> blocks,
+                        size_t chunk) {
   std::vector<float> logits;
   for (size_t at = 0; at < tokens.size(); at += chunk) {
     const auto part = tokens.subspan(at, std::min(chunk, tokens.size() - at));
@@ -78,7 +81,8 @@ TEST(LlamaTest, EveryMutationOfTheReferenceExceedsTheTolerance) {
 }
 
 TEST(LlamaTest, QuantisedWeightsAreWithinTheNoiseOfInt8Activations) {
-  for (TensorType type : {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0}) {
+  for (TensorType type :
+       {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0}) {
     const auto file = Tiny(type);
     const auto exact = Load(*file, nullptr, true);
     for (const cpu::Ops* ops : cpu::SupportedOps()) {

@@ -35,7 +35,8 @@ Row Norm(const Row& x, const std::vector<float>& w, double epsilon) {
   double squares = 0;
   for (double v : x) squares += v * v;
   Row y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) y[i] = x[i] / std::sqrt(squares / static_cast<double>(x.size()) + epsilon) * w[i];
+  for (size_t i = 0; i < x.size(); ++i)
+    y[i] = x[i] / std::sqrt(squares / static_cast<double>(x.size()) + epsilon) * w[i];
   return y;
 }
 
@@ -76,7 +77,9 @@ std::unique_ptr<GgufFile> TinyLlama(TensorType type, uint64_t seed, const std::s
   GgufWriter w;
   Random random(seed);
   w.SetString("general.architecture", "llama");
-  const auto set = [&](const char* key, int value) { w.SetUint32(std::string("llama.") + key, static_cast<uint32_t>(value)); };
+  const auto set = [&](const char* key, int value) {
+    w.SetUint32(std::string("llama.") + key, static_cast<uint32_t>(value));
+  };
   set("block_count", kLayers);
   set("embedding_length", kHidden);
   set("feed_forward_length", kWide);

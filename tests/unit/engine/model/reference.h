@@ -1,4 +1,5 @@
-// A tiny random Llama and its forward pass in double precision, as plain as it can be written: the oracle of llama_test.cc.
+// A tiny random Llama and its forward pass in double precision, as plain as it can be written: the oracle of
+// llama_test.cc.
 #pragma once
 
 #include <memory>

@@ -23,7 +23,11 @@ std::vector<Sampled> SampleAll(const Step& step, bool end = false) {
 }
 
 SchedulerOptions Options(int blocks, bool full = false) {
-  return {.block_size = kBlock, .blocks = blocks, .max_tokens_per_forward = 32, .lease_tokens = 8, .full_reservation = full};
+  return {.block_size = kBlock,
+          .blocks = blocks,
+          .max_tokens_per_forward = 32,
+          .lease_tokens = 8,
+          .full_reservation = full};
 }
 
 Limits SomeLimits(int prefill_tokens = 16) { return {.max_batch_prefill_tokens = prefill_tokens}; }
@@ -34,7 +38,8 @@ struct Workload {
   void SubmitSome() {
     for (int64_t n = random.UniformInt(0, 2); n > 0 && next_id <= 60; --n) {
       const int prompt = static_cast<int>(random.UniformInt(1, 50));
-      ASSERT_TRUE(scheduler.Submit(next_id, std::vector<int32_t>(prompt, 1), static_cast<int>(random.UniformInt(1, 60))).ok());
+      ASSERT_TRUE(
+          scheduler.Submit(next_id, std::vector<int32_t>(prompt, 1), static_cast<int>(random.UniformInt(1, 60))).ok());
       waiting.insert(next_id++);
       live.insert(next_id - 1);
     }
@@ -88,7 +93,8 @@ TEST_P(SchedulerProperties, HoldUnderRandomArrivalsEndsAndCancels) {
     const Step step = w.scheduler.Plan();
     w.CheckStep(step);
     ASSERT_TRUE(!step.items.empty() || w.scheduler.idle());
-    for (const Finished& finished : w.scheduler.Commit(step, SampleAll(step, w.random.Uniform() < 0.02))) w.End(finished.id);
+    for (const Finished& finished : w.scheduler.Commit(step, SampleAll(step, w.random.Uniform() < 0.02)))
+      w.End(finished.id);
     if (HasFatalFailure()) return;
   }
   EXPECT_TRUE(w.live.empty());

@@ -32,9 +32,12 @@ class ControlTest : public testing::Test {
  protected:
   ControlTest()
       : path_("/tmp/patella-control-" + std::to_string(getpid()) + ".sock"),
-        engine_(executor_, {.block_size = 16, .blocks = 100, .max_tokens_per_forward = 64}, {.max_concurrent_requests = 8, .max_batch_prefill_tokens = 64},
-                [](int32_t) { return false; }, [](std::vector<Event>) {}) {
-    auto server = ControlServer::Listen(path_, engine_, {.model_id = "m.gguf", .version = "1.2", .max_input_tokens = 99, .max_total_tokens = 200});
+        engine_(
+            executor_, {.block_size = 16, .blocks = 100, .max_tokens_per_forward = 64},
+            {.max_concurrent_requests = 8, .max_batch_prefill_tokens = 64}, [](int32_t) { return false; },
+            [](std::vector<Event>) {}) {
+    auto server = ControlServer::Listen(
+        path_, engine_, {.model_id = "m.gguf", .version = "1.2", .max_input_tokens = 99, .max_total_tokens = 200});
     EXPECT_TRUE(server.ok()) << server.status();
     if (server.ok()) server_ = *std::move(server);
     stub_ = v1::EngineControl::NewStub(grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
@@ -94,7 +97,8 @@ TEST_F(ControlTest, WhatCannotChangeLiveIsRefusedWithTheReason) {
   limits.set_max_batch_prefill_tokens(65);
   const grpc::Status refused = Set(limits);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_NE(refused.error_message().find("restart with a larger MAX_BATCH_PREFILL_TOKENS"), std::string::npos) << refused.error_message();
+  EXPECT_NE(refused.error_message().find("restart with a larger MAX_BATCH_PREFILL_TOKENS"), std::string::npos)
+      << refused.error_message();
 }
 
 TEST_F(ControlTest, ABatchSizeCanBeUnlimitedAgain) {

@@ -69,18 +69,24 @@ class ByteTokenizer final : public Tokenizer {
 class ServiceTest : public testing::Test {
  protected:
   void Start(int max_concurrent = 4) {
-    service_ = std::make_unique<Service>(loop_, tokenizer_,
-                                         ServiceOptions{.model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200});
+    service_ = std::make_unique<Service>(
+        loop_, tokenizer_,
+        ServiceOptions{
+            .model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200});
     const Capacity c = executor_.capacity();
     engine_ = std::make_unique<EngineLoop>(
-        executor_, SchedulerOptions{.block_size = c.block_size, .blocks = c.blocks, .max_tokens_per_forward = c.max_tokens_per_forward},
-        Limits{.max_concurrent_requests = max_concurrent, .max_batch_prefill_tokens = 64}, [](int32_t t) { return t == 0; },
+        executor_,
+        SchedulerOptions{
+            .block_size = c.block_size, .blocks = c.blocks, .max_tokens_per_forward = c.max_tokens_per_forward},
+        Limits{.max_concurrent_requests = max_concurrent, .max_batch_prefill_tokens = 64},
+        [](int32_t t) { return t == 0; },
         [this](std::vector<Event> events) {
           loop_.Post([this, events = std::move(events)]() mutable { service_->OnEvents(std::move(events)); });
         });
     service_->Attach(*engine_);
     engine_->Start();
-    server_ = *http::Server::Listen(loop_, {}, [this](http::Request r, auto e) { service_->Handle(std::move(r), std::move(e)); });
+    server_ = *http::Server::Listen(loop_, {},
+                                    [this](http::Request r, auto e) { service_->Handle(std::move(r), std::move(e)); });
     url_ = "http://" + server_->address();
     thread_ = std::thread([this] { loop_.Run(); });
   }
@@ -134,7 +140,8 @@ TEST_F(ServiceTest, TgiGenerateHasTgisShape) {
 TEST_F(ServiceTest, CompatAndInvocationsAnswerAnArray) {
   Start();
   for (const char* path : {"/", "/invocations"}) {
-    EXPECT_EQ(Post(path, R"({"inputs":"a","parameters":{"max_new_tokens":2}})").body, R"([{"generated_text":"bc"}])") << path;
+    EXPECT_EQ(Post(path, R"({"inputs":"a","parameters":{"max_new_tokens":2}})").body, R"([{"generated_text":"bc"}])")
+        << path;
   }
 }
 
@@ -169,7 +176,9 @@ TEST_F(ServiceTest, CompletionsStopBeforeTheStopSequenceAlsoWhenStreamed) {
     if (!event["choices"].empty()) text += event["choices"][0]["text"].get<std::string>();
     if (event.contains("usage")) usage = event["usage"]["completion_tokens"];
   });
-  ASSERT_TRUE(parser.Feed(Post("/v1/completions", call + R"(,"stream":true,"stream_options":{"include_usage":true}})").body).ok());
+  ASSERT_TRUE(
+      parser.Feed(Post("/v1/completions", call + R"(,"stream":true,"stream_options":{"include_usage":true}})").body)
+          .ok());
   EXPECT_EQ(text, "bcd");
   EXPECT_EQ(usage, 5);
   EXPECT_TRUE(done);
@@ -177,7 +186,8 @@ TEST_F(ServiceTest, CompletionsStopBeforeTheStopSequenceAlsoWhenStreamed) {
 
 TEST_F(ServiceTest, IgnoreEosGivesEveryToken) {
   Start();
-  const Json body = Json::parse(Post("/v1/completions", R"({"prompt":"z","max_tokens":5,"temperature":0,"ignore_eos":true})").body);
+  const Json body =
+      Json::parse(Post("/v1/completions", R"({"prompt":"z","max_tokens":5,"temperature":0,"ignore_eos":true})").body);
   EXPECT_EQ(body["usage"]["completion_tokens"], 5);
   EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
 }
@@ -192,7 +202,8 @@ TEST_F(ServiceTest, SeveralPromptsAreSeveralChoices) {
 
 TEST_F(ServiceTest, ChatTakesContentAsPartsAndStreamsARole) {
   Start();
-  const std::string call = R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":2,"temperature":0)";
+  const std::string call =
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":2,"temperature":0)";
   const Json body = Json::parse(Post("/v1/chat/completions", call + "}").body);
   EXPECT_EQ(body["choices"][0]["message"]["content"], "bc");
   const std::string stream = Post("/v1/chat/completions", call + R"(,"stream":true})").body;
@@ -207,21 +218,21 @@ TEST_F(ServiceTest, BadInputIsRefusedWithTheRightStatus) {
     int status;
     const char* words;
   };
-  const Case cases[] = {
-      {"/generate", "{", 400, "not JSON"},
-      {"/v1/completions", "nonsense", 400, "\"message\""},
-      {"/generate", "{}", 422, "`inputs`"},
-      {"/generate", R"({"inputs":3})", 422, "must be a string"},
-      {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
-      {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
-      {"/generate", R"({"inputs":""})", 422, "empty"},
-      {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
-      {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422, "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
-      {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
-      {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
-      {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
-      {"/nowhere", "{}", 404, "/generate_stream"},
-      {"/info", "{}", 405, "not allowed"}};
+  const Case cases[] = {{"/generate", "{", 400, "not JSON"},
+                        {"/v1/completions", "nonsense", 400, "\"message\""},
+                        {"/generate", "{}", 422, "`inputs`"},
+                        {"/generate", R"({"inputs":3})", 422, "must be a string"},
+                        {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
+                        {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
+                        {"/generate", R"({"inputs":""})", 422, "empty"},
+                        {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
+                        {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422,
+                         "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
+                        {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
+                        {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
+                        {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
+                        {"/nowhere", "{}", 404, "/generate_stream"},
+                        {"/info", "{}", 405, "not allowed"}};
   for (const Case& c : cases) {
     const http::Response r = Post(c.path, c.body);
     EXPECT_EQ(r.status, c.status) << c.path << " " << c.body << " " << r.body;
@@ -232,7 +243,8 @@ TEST_F(ServiceTest, BadInputIsRefusedWithTheRightStatus) {
 TEST_F(ServiceTest, OverTheLimitIs429WithRetryAfterAlsoForStreams) {
   Start(1);
   executor_.SetOpen(false);
-  auto held = std::async(std::launch::async, [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
+  auto held = std::async(std::launch::async,
+                         [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
   WaitForInFlight(1);
   for (const char* path : {"/generate", "/generate_stream", "/v1/completions"}) {
     const http::Response r = Post(path, R"({"inputs":"a","prompt":"a","stream":true})");
@@ -254,8 +266,11 @@ TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelled) {
   std::thread client_thread([&] { client_loop.Run(); });
   client_loop.Post([&] {
     auto call = std::make_shared<std::shared_ptr<http::Call>>();
-    *call = client->Start({.method = "POST", .target = "/generate_stream", .body = R"({"inputs":"a","parameters":{"max_new_tokens":90,"ignore_eos":true}})"},
-                          {.on_head = [call](const http::Response&) { (*call)->Cancel(); }, .on_data = [](std::string_view) {},
+    *call = client->Start({.method = "POST",
+                           .target = "/generate_stream",
+                           .body = R"({"inputs":"a","parameters":{"max_new_tokens":90,"ignore_eos":true}})"},
+                          {.on_head = [call](const http::Response&) { (*call)->Cancel(); },
+                           .on_data = [](std::string_view) {},
                            .on_done = [&](const absl::Status&) { client_loop.Stop(); }});
   });
   client_thread.join();
@@ -268,7 +283,8 @@ TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelled) {
 TEST_F(ServiceTest, DrainFinishesWhatRunsAndRefusesTheRest) {
   Start();
   executor_.SetOpen(false);
-  auto held = std::async(std::launch::async, [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
+  auto held = std::async(std::launch::async,
+                         [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
   WaitForInFlight(1);
   std::promise<void> empty;
   loop_.Post([&] { service_->Drain([&] { empty.set_value(); }); });
@@ -283,7 +299,8 @@ TEST_F(ServiceTest, LimitsChangeLiveAndImpossibleOnesChangeNothing) {
   Start();
   EXPECT_EQ(engine_->SetLimits({.max_concurrent_requests = 2, .max_batch_prefill_tokens = 0}, 1)->generation, 2u);
   EXPECT_EQ(Json::parse(Get("/info").body)["max_concurrent_requests"], 2);
-  EXPECT_EQ(engine_->SetLimits({.max_batch_prefill_tokens = 999}, 0).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(engine_->SetLimits({.max_batch_prefill_tokens = 999}, 0).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(engine_->SetLimits({.max_concurrent_requests = 9}, 1).status().code(), absl::StatusCode::kAborted);
   EXPECT_EQ(engine_->limits().generation, 2u);
 }

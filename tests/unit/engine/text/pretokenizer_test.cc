@@ -1,10 +1,10 @@
 // The hand-written matchers against the words that the regular expressions give (tools/golden_text.py).
+#include "engine/text/pretokenizer.h"
+
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
-
-#include "engine/text/pretokenizer.h"
 
 namespace patella::engine {
 namespace {

@@ -42,7 +42,8 @@ std::unique_ptr<Tokenizer> TinySentencePiece() {
     kinds.push_back(6);
     scores.push_back(0);
   }
-  const std::vector<std::pair<std::string, float>> words = {{"▁", -9}, {"a", -9}, {"b", -9}, {"ab", -2}, {"▁a", -1}, {"▁ab", -3}};
+  const std::vector<std::pair<std::string, float>> words = {{"▁", -9},  {"a", -9},  {"b", -9},
+                                                            {"ab", -2}, {"▁a", -1}, {"▁ab", -3}};
   for (const auto& [word, score] : words) {
     tokens.push_back(word);
     kinds.push_back(1);
@@ -57,7 +58,7 @@ std::unique_ptr<Tokenizer> TinySentencePiece() {
 TEST(SentencePieceTest, NeighboursMergeByScoreAndBytesFallBack) {
   const auto tokenizer = TinySentencePiece();
   ASSERT_NE(tokenizer, nullptr);
-  EXPECT_THAT(tokenizer->Encode("ab", true, true), ElementsAre(1, 264));          // ▁a first, then ▁ab
+  EXPECT_THAT(tokenizer->Encode("ab", true, true), ElementsAre(1, 264));            // ▁a first, then ▁ab
   EXPECT_THAT(tokenizer->Encode("bab", false, false), ElementsAre(259, 261, 262));  // ▁ b ab
   EXPECT_THAT(tokenizer->Encode("é", false, false), ElementsAre(259, 3 + 0xc3, 3 + 0xa9));
   EXPECT_THAT(tokenizer->Encode("", true, true), ElementsAre(1));
@@ -99,7 +100,9 @@ TEST(Utf8StreamTest, CodePointsAppearWhole) {
 TEST(Utf8StreamTest, InvalidBytesBecomeReplacements) {
   Utf8Stream stream;
   const std::string r = "\xef\xbf\xbd";
-  EXPECT_EQ(stream.Push("a\xff" "b\xc0\x80"), "a" + r + "b" + r + r);
+  EXPECT_EQ(stream.Push("a\xff"
+                        "b\xc0\x80"),
+            "a" + r + "b" + r + r);
   EXPECT_EQ(stream.Push("\xed\xa0\x80x"), r + r + r + "x");
   EXPECT_EQ(stream.Push("\xe2\x82z"), r + "z");
 }
@@ -132,33 +135,38 @@ TEST(StopMatcherTest, FlushGivesTheHeldText) {
 }
 
 TEST(ChatTemplateTest, LlamaTwo) {
-  const auto text = RenderChat("[INST] <<SYS>>", {{"system", "S"}, {"user", "u1"}, {"assistant", "a1"}, {"user", "u2"}}, true,
-                               "<s>", "</s>");
+  const auto text = RenderChat("[INST] <<SYS>>", {{"system", "S"}, {"user", "u1"}, {"assistant", "a1"}, {"user", "u2"}},
+                               true, "<s>", "</s>");
   EXPECT_EQ(*text, "[INST] <<SYS>>\nS\n<</SYS>>\n\nu1 [/INST] a1 </s><s>[INST] u2 [/INST]");
 }
 
 TEST(ChatTemplateTest, LlamaThree) {
   const auto text = RenderChat("<|start_header_id|>", {{"user", " hi "}}, true, "<|begin_of_text|>", "<|eot_id|>");
-  EXPECT_EQ(*text,
-            "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+  EXPECT_EQ(
+      *text,
+      "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
 }
 
 TEST(ChatTemplateTest, Mistral) {
-  const auto text = RenderChat("{{ '[INST] ' + message['content'] + ' [/INST]' }}", {{"user", "u"}, {"assistant", "a"}, {"user", "v"}},
-                               true, "<s>", "</s>");
+  const auto text = RenderChat("{{ '[INST] ' + message['content'] + ' [/INST]' }}",
+                               {{"user", "u"}, {"assistant", "a"}, {"user", "v"}}, true, "<s>", "</s>");
   EXPECT_EQ(*text, "[INST] u [/INST]a</s>[INST] v [/INST]");
 }
 
 TEST(ChatTemplateTest, RolesOutOfTurnAndUnknownTemplatesAreRefused) {
-  EXPECT_EQ(RenderChat("[INST]", {{"assistant", "a"}}, true, "", "").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(RenderChat("<start_of_turn>", {{"user", "a"}}, true, "", "").status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(RenderChat("[INST]", {{"assistant", "a"}}, true, "", "").status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(RenderChat("<start_of_turn>", {{"user", "a"}}, true, "", "").status().code(),
+            absl::StatusCode::kUnimplemented);
 }
 
 TEST(UnicodeTest, ClassesOfAFewCodePoints) {
-  for (uint32_t letter : {0x41u, 0xe9u, 0x4e2du, 0x20bb7u, 0xaau}) EXPECT_EQ(Classify(letter), CharClass::kLetter) << letter;
+  for (uint32_t letter : {0x41u, 0xe9u, 0x4e2du, 0x20bb7u, 0xaau})
+    EXPECT_EQ(Classify(letter), CharClass::kLetter) << letter;
   for (uint32_t number : {0x30u, 0xbdu, 0x216bu, 0x967u}) EXPECT_EQ(Classify(number), CharClass::kNumber) << number;
   for (uint32_t space : {0x20u, 0x85u, 0xa0u, 0x3000u}) EXPECT_EQ(Classify(space), CharClass::kSpace) << space;
-  for (uint32_t other : {0x0u, 0x1fu, 0x200bu, 0x301u, 0x1f600u, 0x10ffffu}) EXPECT_EQ(Classify(other), CharClass::kOther) << other;
+  for (uint32_t other : {0x0u, 0x1fu, 0x200bu, 0x301u, 0x1f600u, 0x10ffffu})
+    EXPECT_EQ(Classify(other), CharClass::kOther) << other;
 }
 
 }  // namespace
