@@ -243,7 +243,10 @@ void Connection::StartStream(int status, const Headers& headers) {
 }
 
 void Connection::Write(std::string_view bytes) {
-  if (phase_ != Phase::kAnswering || !answer_begun_ || answer_ended_ || no_body_ || bytes.empty()) return;
+  if (phase_ != Phase::kAnswering || !answer_begun_ || answer_ended_ || no_body_ || bytes.empty()) {
+    if (exchange_ != nullptr) exchange_->buffered_bytes = out_.size() + writing_.size() - written_;
+    return;
+  }
   if (chunked_) {
     StrAppend(&out_, Hex(bytes.size()), "\r\n", bytes, "\r\n");
   } else {

@@ -60,6 +60,7 @@ class PostingExchange final : public Exchange {
     state_->posted_bytes += bytes.size();
     mailbox_->Post([state = state_, bytes = std::move(bytes)] {
       if (state->connection == nullptr) return;
+      state->buffered_bytes += bytes.size();  // first: pending_bytes, read on another thread, never misses them
       state->posted_bytes -= bytes.size();
       state->connection->Write(bytes);
     });
