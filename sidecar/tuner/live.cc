@@ -84,17 +84,6 @@ bool LiveTracker::RoomFor(double limit, double now_s) const {
   return gap_ms > 0 && kQuantileOverMean * gap_ms * limit / limit_ <= target_ms;
 }
 
-Move LiveTracker::Brake(int in_flight, double now_s) {
-  const double target_ms = PerTokenTargetMs(), gap_ms = MeanGapMs(now_s);
-  if (gap_ms <= target_ms || in_flight > limit_ || now_s < epoch_s_ + kGapWindow_s) return {};
-  char evidence[120];
-  std::snprintf(evidence, sizeof evidence, "mean gap between tokens %.1f ms over %.1f s, target %.1f ms", gap_ms,
-                kGapWindow_s, target_ms);
-  hold_until_s_ = now_s + kGuardHold_s;
-  const double wanted = std::min(limit_ - 1.0, limit_ * target_ms / (kQuantileOverMean * gap_ms));
-  return Apply(std::max(kDeepestCut * limit_, wanted), "brake", evidence, now_s);
-}
-
 Move LiveTracker::Guard(double now_s) {
   if (samples_.size() < kGuardSamples) return {};
   for (size_t i = 0; i < targets_.size(); ++i) {
@@ -126,7 +115,6 @@ Move LiveTracker::Apply(double wanted, const std::string& reason, const std::str
 
 Move LiveTracker::OnTick(int in_flight, double now_s) {
   if (targets_.empty()) return {};
-  if (Move cut = Brake(in_flight, now_s); cut.limit != 0) return cut;
   if (Move cut = Guard(now_s); cut.limit != 0) return cut;
   const double change = wanted_ / limit_ - 1;
   char evidence[120];

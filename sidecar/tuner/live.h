@@ -7,11 +7,8 @@
 //   guard  the quantile of the last streams is above 1.05·target: K falls at once by up to a quarter, and no rise for 8
 //   s
 //
-// Streams tell late: one of 64 tokens at 50 ms takes 3 s. So with a target for time per output token the gaps between
-// tokens count as they come:
-//
-//   brake  the mean gap of the last 2.5 s under load is above the target: K falls by as much, once those above it have
-//   drained and K rises only as far as the gap, growing with K, leaves room for the quantile below the target
+// Streams tell late: one of 64 tokens at 50 ms takes 3 s. So with a target for time per output token K rises only as
+// far as the mean gap between tokens of the last 2.5 s, growing with K, leaves room for the quantile below the target.
 //
 // Only streams that were admitted after the last change judge it. Pure; times in seconds.
 #pragma once
@@ -48,7 +45,6 @@ class LiveTracker {
   };
   Move Apply(double wanted, const std::string& reason, const std::string& evidence, double now_s);
   Move Guard(double now_s);
-  Move Brake(int in_flight, double now_s);
   double PerTokenTargetMs() const;       // infinity without one
   double MeanGapMs(double now_s) const;  // of the last seconds under load; 0: too few tokens
   bool RoomFor(double limit, double now_s) const;

@@ -38,7 +38,7 @@ def get(url) -> tuple[int, str]:
 
 
 def generate(sidecar, tokens=4, route="/generate"):
-    body = json.dumps({"inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos_token": True}}).encode()
+    body = json.dumps({"inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}}).encode()
     return urllib.request.urlopen(urllib.request.Request(sidecar.url + route, body, {"Content-Type": "application/json"}), timeout=60)
 
 

@@ -178,17 +178,6 @@ TEST(LiveTrackerTest, TheLimitRisesSlowlyWhileNothingIsMissedAndDemandIsHigh) {
   EXPECT_GT(tracker.limit(), 22);
 }
 
-TEST(LiveTrackerTest, TheBrakeNeedsNoFinishedStream) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  for (int i = 0; i < 100; ++i) tracker.OnTokens(20, 20 * 60, 20, now_s += 0.06);
-  const Move move = tracker.OnTick(20, now_s);
-  EXPECT_EQ(move.reason, "brake");
-  EXPECT_EQ(move.limit, 15);
-  tracker.OnTokens(200, 200 * 60, 20, now_s + 3);
-  EXPECT_EQ(tracker.OnTick(20, now_s + 3).limit, 0) << "those above the new limit have not drained yet";
-}
-
 TEST(LiveTrackerTest, TheLimitDoesNotRiseWhereTheNextRequestWouldMiss) {
   LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
   double now_s = 100;
