@@ -1,8 +1,7 @@
 // The subcommands of `patella`, one function each.
 //
-// AddXxx registers a subcommand on `app`. When the user chose it, CLI11 runs its callback, which does the work and
-// leaves the process's exit code in *exit_code (0 by default; it outlives the parsing). Messages for people go to
-// stderr, results to stdout.
+// AddXxx registers a subcommand on `app`. When the user chose it, CLI11 runs its callback, which does the work and leaves the process's
+// exit code in *exit_code (0 by default; it outlives the parsing). Messages for people go to stderr, results to stdout.
 #pragma once
 
 #include <CLI/CLI.hpp>

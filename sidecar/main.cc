@@ -1,5 +1,4 @@
-// patella-sidecar: stands before one inference engine, finds how many requests it should serve at once, and holds it
-// there.
+// patella-sidecar: stands before one inference engine, finds how many requests it should serve at once, and holds it there.
 #include <csignal>
 #include <iostream>
 

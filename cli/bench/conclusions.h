@@ -15,8 +15,8 @@ ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase);
 // science::FitLaw over the points. None with fewer than two different concurrencies or without a slope.
 std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& points);
 
-// Every definition that the law allows. `target_limit`: the answer for the latency targets, if known; `kv_requests`:
-// how many requests of this size fit the KV cache, 0 if unknown.
+// Every definition that the law allows. `target_limit`: the answer for the latency targets, if known; `kv_requests`: how many
+// requests of this size fit the KV cache, 0 if unknown.
 std::vector<ReportKnee> KneesOf(const ReportLaw& law, std::optional<double> target_limit, int kv_requests);
 
 // "Throughput still grows at 8 at once …": what the curve means without a target.

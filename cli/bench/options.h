@@ -1,5 +1,4 @@
-// What bench and tune have in common on the command line: where the server is, how a request looks, the targets, the
-// form of the result.
+// What bench and tune have in common on the command line: where the server is, how a request looks, the targets, the form of the result.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -43,8 +42,7 @@ std::string Describe(const adapters::Discovery& server);
 // Says what is wrong on stderr and returns the exit code.
 int Fail(const absl::Status& status);
 
-// The report to stdout in the form that was asked for, and to the HTML file. Returns the exit code if a file cannot be
-// written, else `code`.
+// The report to stdout in the form that was asked for, and to the HTML file. Returns the exit code if a file cannot be written, else `code`.
 int Deliver(const Report& report, const CommonOptions& options, int code);
 
 // "2 CPUs, Intel Xeon …": the machine that the load came from.

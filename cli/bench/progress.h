@@ -1,5 +1,5 @@
-// A progress line on stderr: a bar, what is going on, and the time that is left. Redrawn in place on a terminal;
-// otherwise a line at each new phase only.
+// A progress line on stderr: a bar, what is going on, and the time that is left. Redrawn in place on a terminal; otherwise a line at each
+// new phase only.
 #pragma once
 
 #include <string>

@@ -34,9 +34,9 @@ struct Measured {
   double goodput() const { return tokens_per_second * attainment; }
 };
 
-// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands
-// at both ends. A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but
-// lasts at least 5 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands at both ends.
+// A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but lasts at least 5 s.
+// `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
 
 // What a block will take, its warm-up included.

@@ -45,8 +45,7 @@ std::string Tag(std::string_view tag, std::string_view text) {
   return "<" + std::string(tag) + ">" + EscapeHtml(text) + "</" + std::string(tag.substr(0, tag.find(' '))) + ">";
 }
 
-// How far the charts reach: every point, the limit and the target, and the knees that are not far beyond what was
-// measured.
+// How far the charts reach: every point, the limit and the target, and the knees that are not far beyond what was measured.
 struct Extent {
   double concurrency = 1, ms = 1, tokens_per_second = 1;
 };

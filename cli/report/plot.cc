@@ -159,8 +159,7 @@ std::string Plot::CalloutsLeftAbove() const {
   return leaders + labels;
 }
 
-// The highest marker's label comes first; each next one stands at least a line lower. When they would leave the plot,
-// all move up.
+// The highest marker's label comes first; each next one stands at least a line lower. When they would leave the plot, all move up.
 std::string Plot::CalloutsRightBelow() const {
   std::vector<Label> sorted = callouts_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Label& a, const Label& b) { return a.y < b.y; });

@@ -1,8 +1,7 @@
 // A report as plain values, and its three forms: a self-contained HTML page, a plot for the terminal, and text tables.
 //
-// Whoever measures (`bench`, `tune`, `demo`) fills a Report; what is empty is left out of the page. Rendering is pure:
-// the same values give the same bytes. The page loads nothing from anywhere: styles and charts (SVG) are in it. Units
-// are in the names.
+// Whoever measures (`bench`, `tune`, `demo`) fills a Report; what is empty is left out of the page. Rendering is pure: the same values give the
+// same bytes. The page loads nothing from anywhere: styles and charts (SVG) are in it. Units are in the names.
 #pragma once
 
 #include <optional>
@@ -80,8 +79,7 @@ std::string RenderHtml(const Report& report);
 // Latency over throughput in braille characters; "" with fewer than two points. `colour`: with ANSI escapes.
 std::string RenderTerminalPlot(const Report& report, int columns, bool colour);
 
-// Aligned columns: the first row is the heading, the first column is flush left, the others right. Cells may hold
-// UTF-8.
+// Aligned columns: the first row is the heading, the first column is flush left, the others right. Cells may hold UTF-8.
 std::string RenderTable(const std::vector<std::vector<std::string>>& rows);
 
 // "1234", "87.3", "8.42", "0.061": three digits that matter; "–" for NaN and infinity.

@@ -22,10 +22,9 @@ struct LocalOptions {
   std::function<void(double fraction, const std::string& what)> on_progress;
 };
 
-// Starts nothing until Start; stops everything in the destructor. Not thread-safe. Errors are what a user should read:
-// one message that names the thing and the remedy. Their codes: InvalidArgument and NotFound (file, flag, model),
-// Unavailable (a process ended), OutOfRange (target impossible), Aborted (too noisy), DeadlineExceeded, Cancelled
-// (interrupted).
+// Starts nothing until Start; stops everything in the destructor. Not thread-safe. Errors are what a user should read: one message that names
+// the thing and the remedy. Their codes: InvalidArgument and NotFound (file, flag, model), Unavailable (a process ended), OutOfRange (target
+// impossible), Aborted (too noisy), DeadlineExceeded, Cancelled (interrupted).
 class LocalDeployment {
  public:
   static absl::StatusOr<std::unique_ptr<LocalDeployment>> Prepare(

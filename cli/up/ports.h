@@ -8,8 +8,8 @@
 
 namespace patella::cli {
 
-// The same address with port 0 replaced by one that the kernel chose, after checking that it can be bound now.
-// InvalidArgument names the flag and what is wrong: not an address, or taken.
+// The same address with port 0 replaced by one that the kernel chose, after checking that it can be bound now. InvalidArgument names the
+// flag and what is wrong: not an address, or taken.
 absl::StatusOr<std::string> CheckAddress(const std::string& flag, const std::string& address);
 
 // "http://127.0.0.1:8080": how to reach what listens there from this machine.

@@ -1,8 +1,8 @@
-// Reader for GGUF model files (version 2 and 3), memory-mapped. Untrusted input: every length and offset is checked
-// against the file before use, and the error names what is wrong and what to do.
+// Reader for GGUF model files (version 2 and 3), memory-mapped. Untrusted input: every length and offset is checked against
+// the file before use, and the error names what is wrong and what to do.
 //
-// Layout (little-endian): "GGUF", u32 version, u64 tensor_count, u64 kv_count, key-value pairs, tensor infos, padding
-// to general.alignment (default 32), tensor data. dims[0] is the fastest: the row length K of a weight (rows, K).
+// Layout (little-endian): "GGUF", u32 version, u64 tensor_count, u64 kv_count, key-value pairs, tensor infos, padding to
+// general.alignment (default 32), tensor data. dims[0] is the fastest: the row length K of a weight (rows, K).
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,4 @@
-// Builds small GGUF files (version 3): tiny random models for tests and tools. Not for large models: all is held in
-// memory.
+// Builds small GGUF files (version 3): tiny random models for tests and tools. Not for large models: all is held in memory.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,5 @@
 // The Llama family's forward pass on a CPU, written once over the ops table: llama, qwen2 (bias on q, k, v) and qwen3
-// (normed q and k). Internal to engine/model; others include loader.h. Tests and the accuracy check choose ops and
-// precision.
+// (normed q and k). Internal to engine/model; others include loader.h. Tests and the accuracy check choose ops and precision.
 #pragma once
 
 #include <memory>

@@ -27,8 +27,8 @@ struct ModelInfo {
   int64_t kv_bytes_per_token = 0;  // all layers, K and V, in the cache's type
 };
 
-// Unimplemented names the architecture or tensor type that is not supported and lists those that are; InvalidArgument
-// for sizes that contradict each other or the tensors.
+// Unimplemented names the architecture or tensor type that is not supported and lists those that are; InvalidArgument for
+// sizes that contradict each other or the tensors.
 absl::StatusOr<ModelInfo> ReadModelInfo(const GgufFile& file);
 
 struct CpuOptions {

@@ -168,8 +168,7 @@ Step Scheduler::Plan() {
   for (const SequencePtr& s : running_) {
     if (s->remaining() == 1) decoding.push_back(s.get());
   }
-  // Those that have computed most go first: who runs out of blocks later in the list is preempted, never who is in the
-  // step.
+  // Those that have computed most go first: who runs out of blocks later in the list is preempted, never who is in the step.
   std::stable_sort(decoding.begin(), decoding.end(),
                    [](Sequence* a, Sequence* b) { return a->computed > b->computed; });
   for (Sequence* s : decoding) {

@@ -1,10 +1,9 @@
-// One token-budget loop without phases: decode first, then running prefills, then waiting ones in FIFO order, the last
-// chunked.
+// One token-budget loop without phases: decode first, then running prefills, then waiting ones in FIFO order, the last chunked.
 //
-// KV is leased lease_tokens at a time (256) and grows with the sequence; `watermark` of the pool stays free when a
-// sequence is admitted beside others. When a running sequence cannot grow, the one with the least computed tokens is
-// preempted: it gives all blocks back, returns to the head of the queue and is computed again (counted). With
-// `full_reservation` a sequence leases prompt + max_new_tokens at once and nothing is ever preempted.
+// KV is leased lease_tokens at a time (256) and grows with the sequence; `watermark` of the pool stays free when a sequence is
+// admitted beside others. When a running sequence cannot grow, the one with the least computed tokens is preempted: it gives all
+// blocks back, returns to the head of the queue and is computed again (counted). With `full_reservation` a sequence leases
+// prompt + max_new_tokens at once and nothing is ever preempted.
 #pragma once
 
 #include <cstdint>
@@ -56,15 +55,13 @@ struct SchedulerStats {
   uint64_t preemptions = 0;
 };
 
-// Not thread-safe. Plan and Commit alternate (after a failed pass: Cancel its ids); Submit, Cancel and Reconfigure come
-// between Commit and Plan.
+// Not thread-safe. Plan and Commit alternate (after a failed pass: Cancel its ids); Submit, Cancel and Reconfigure come between Commit and Plan.
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, const Limits& limits);
   ~Scheduler();
 
-  // ids are unique among live sequences; the prompt has at least one token, max_new_tokens ≥ 1. OutOfRange if it could
-  // never fit.
+  // ids are unique among live sequences; the prompt has at least one token, max_new_tokens ≥ 1. OutOfRange if it could never fit.
   absl::Status Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens);
   bool Cancel(uint64_t id);  // frees its blocks now; false if it is not (or no longer) here
   // In force from the next Plan on; running sequences keep what they have.
@@ -100,8 +97,7 @@ class Scheduler {
   uint64_t preemptions_ = 0;
   uint64_t arrivals_ = 0;
   BlockPool pool_;
-  int growth_ceiling_;  // blocks; above a ceiling that was lowered until those who run under the old one have fallen
-                        // below it: nobody is preempted for it
+  int growth_ceiling_;  // blocks; above a ceiling that was lowered until those who run under the old one have fallen below it: nobody is preempted for it
   std::vector<SequencePtr> running_;  // in order of arrival
   std::deque<SequencePtr> waiting_;   // in order of arrival
 };

@@ -1,7 +1,6 @@
 // The engine thread: inbox → plan → forward → sample → commit → publish, one step after another.
 //
-// It owns the scheduler and all sequences. Submit, Cancel, SetLimits and Stats are thread-safe and never wait for a
-// step.
+// It owns the scheduler and all sequences. Submit, Cancel, SetLimits and Stats are thread-safe and never wait for a step.
 #pragma once
 
 #include <atomic>
@@ -73,15 +72,13 @@ class EngineLoop {
              Publish publish);
   ~EngineLoop();  // ends after the step in progress
 
-  // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or
-  // larger. Before Start.
+  // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or larger. Before Start.
   absl::Status WarmUp();
   void Start();
 
   void Submit(Job job);
   void Cancel(uint64_t id);
-  // Fields left 0 keep their value, those below 0 are without limit again. FailedPrecondition for what cannot be;
-  // Aborted if expected_generation is not 0 and not it.
+  // Fields left 0 keep their value, those below 0 are without limit again. FailedPrecondition for what cannot be; Aborted if expected_generation is not 0 and not it.
   absl::StatusOr<LimitsInForce> SetLimits(const Limits& wanted, uint64_t expected_generation);
   LimitsInForce limits() const;
   EngineStats stats() const;

@@ -9,8 +9,7 @@
 namespace patella::engine {
 namespace {
 
-// As in the CTRL paper: a seen token's logit is divided if positive, multiplied if negative; once however often it was
-// seen.
+// As in the CTRL paper: a seen token's logit is divided if positive, multiplied if negative; once however often it was seen.
 void Penalize(std::span<float> logits, std::span<const int32_t> seen, float penalty) {
   for (int32_t token : std::set<int32_t>(seen.begin(), seen.end())) {
     float& logit = logits[token];

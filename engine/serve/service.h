@@ -1,8 +1,8 @@
 // The HTTP routes: TGI's, OpenAI's and SageMaker's, over one engine loop.
 //
-// Everything here runs on the http::Loop's thread. A request takes its permits (one a prompt) before a byte of the
-// answer is written and gives them back when its exchange is done: the stream has ended or the client has gone. A
-// client that leaves has its sequences cancelled within a step.
+// Everything here runs on the http::Loop's thread. A request takes its permits (one a prompt) before a byte of the answer is
+// written and gives them back when its exchange is done: the stream has ended or the client has gone. A client that leaves has its
+// sequences cancelled within a step.
 #pragma once
 
 #include <functional>

@@ -7,8 +7,7 @@ namespace {
 
 bool Contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-// The system prompt that a ChatML template writes itself when the first message is not a system message: the one
-// literal
+// The system prompt that a ChatML template writes itself when the first message is not a system message: the one literal
 // '<|im_start|>system\n…<|im_end|>'. Empty if the template has none.
 std::string_view ChatMlDefaultSystem(std::string_view source) {
   constexpr std::string_view kStart = "<|im_start|>system";

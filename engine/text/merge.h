@@ -1,5 +1,5 @@
-// The merge loop that byte-level BPE and SentencePiece-style tokenizers share: a linked list of pieces and a priority
-// queue of neighbours, O(n log n).
+// The merge loop that byte-level BPE and SentencePiece-style tokenizers share: a linked list of pieces and a priority queue of
+// neighbours, O(n log n).
 #pragma once
 
 #include <algorithm>
@@ -20,8 +20,7 @@ struct MergeRule {
   int32_t id;
 };
 
-// Merges neighbours until rule(left, right) -> std::optional<MergeRule> allows no more. One per call; reuse saves
-// allocations.
+// Merges neighbours until rule(left, right) -> std::optional<MergeRule> allows no more. One per call; reuse saves allocations.
 class Merger {
  public:
   std::vector<Piece>& pieces() { return pieces_; }

@@ -1,5 +1,5 @@
-// SentencePiece-style BPE (Llama 2, Mistral): neighbours merge by the score of the joined token; what no token spells
-// falls back to byte tokens "<0xNN>". Spaces are spelled "▁".
+// SentencePiece-style BPE (Llama 2, Mistral): neighbours merge by the score of the joined token; what no token spells falls back
+// to byte tokens "<0xNN>". Spaces are spelled "▁".
 #include <array>
 
 #include "absl/strings/str_format.h"

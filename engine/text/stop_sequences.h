@@ -1,5 +1,5 @@
-// Finds stop strings in streamed text. Text that may be the beginning of a stop string is held back until that is
-// known. One per stream; thread-compatible.
+// Finds stop strings in streamed text. Text that may be the beginning of a stop string is held back until that is known.
+// One per stream; thread-compatible.
 #pragma once
 
 #include <string>

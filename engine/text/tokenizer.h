@@ -19,13 +19,11 @@ struct ChatMessage {
 
 class Tokenizer {
  public:
-  // Byte-level BPE ("gpt2") and SentencePiece-style ("llama") from tokenizer.ggml.*; Unimplemented names what it does
-  // not know.
+  // Byte-level BPE ("gpt2") and SentencePiece-style ("llama") from tokenizer.ggml.*; Unimplemented names what it does not know.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufFile& file);
   virtual ~Tokenizer() = default;
 
-  // add_special: add BOS/EOS as the file asks. parse_special: recognise control tokens written in the text (chat
-  // templates).
+  // add_special: add BOS/EOS as the file asks. parse_special: recognise control tokens written in the text (chat templates).
   virtual std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const = 0;
   // The bytes of one token; may end inside a UTF-8 sequence. Control tokens give "" unless `special`.
   virtual std::string TokenBytes(int32_t id, bool special = false) const = 0;
@@ -36,8 +34,7 @@ class Tokenizer {
   virtual int32_t bos_id() const = 0;  // -1 if none
   virtual int32_t eos_id() const = 0;
 
-  // Renders with the file's chat template (ChatML, Llama-2, Llama-3, Mistral, recognised by fingerprint; Unimplemented
-  // else).
+  // Renders with the file's chat template (ChatML, Llama-2, Llama-3, Mistral, recognised by fingerprint; Unimplemented else).
   virtual absl::StatusOr<std::string> ApplyChatTemplate(const std::vector<ChatMessage>& messages,
                                                         bool add_generation_prompt) const = 0;
 };

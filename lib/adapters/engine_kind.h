@@ -1,7 +1,7 @@
 // Engines as data: one row per kind of inference server that Patella can measure and put a limit on.
 //
-// To support another server, add a kind and its row in engine_kind.cc, its request in request.cc, and, if it streams in
-// a form of its own, its events in stream_parser.cc. Thread-safe: constants.
+// To support another server, add a kind and its row in engine_kind.cc, its request in request.cc, and, if it streams in a form of its
+// own, its events in stream_parser.cc. Thread-safe: constants.
 #pragma once
 
 #include <span>

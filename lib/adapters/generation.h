@@ -41,9 +41,9 @@ struct StreamUsage {
 
 // Turns the bytes of an answer's body into counts of tokens, whatever the borders of the chunks.
 //
-// on_tokens runs inside Feed, with the number (≥ 1) of tokens that an event brought. If usage at the end says that
-// there were more than the events showed, on_tokens gets the rest then. An event that reports an error makes Feed
-// return it: ResourceExhausted for overload, Internal for all else, with the engine's words.
+// on_tokens runs inside Feed, with the number (≥ 1) of tokens that an event brought. If usage at the end says that there were more than the
+// events showed, on_tokens gets the rest then. An event that reports an error makes Feed return it: ResourceExhausted for
+// overload, Internal for all else, with the engine's words.
 class StreamParser {
  public:
   StreamParser(EngineKind kind, std::function<void(int tokens)> on_tokens);
@@ -62,8 +62,8 @@ class StreamParser {
   std::unique_ptr<State> state_;
 };
 
-// The engine's own words in an error body: TGI's {"error": "..."}, OpenAI's {"error": {"message": "..."}}, vLLM's
-// {"message": "..."} or {"detail": ...}; otherwise the first 200 bytes.
+// The engine's own words in an error body: TGI's {"error": "..."}, OpenAI's {"error": {"message": "..."}}, vLLM's {"message": "..."}
+// or {"detail": ...}; otherwise the first 200 bytes.
 std::string ErrorMessage(std::string_view body);
 
 }  // namespace patella::adapters

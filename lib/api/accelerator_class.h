@@ -1,5 +1,4 @@
-// The custom resource AcceleratorClass (cluster-scoped): what an accelerator and its node are, and cost. Values;
-// thread-compatible.
+// The custom resource AcceleratorClass (cluster-scoped): what an accelerator and its node are, and cost. Values; thread-compatible.
 #pragma once
 
 #include "lib/api/inference_deployment.h"

@@ -1,8 +1,7 @@
 // The custom resource InferenceDeployment: what a user wants of one model. Values; thread-compatible.
 //
-// Decimals (quantiles, money) are strings as the user wrote them, because the API has no floating-point numbers: see
-// ToDouble. RawYaml holds a part of Kubernetes' own API in YAML's flow form; only its outer kind (map or list) has been
-// checked.
+// Decimals (quantiles, money) are strings as the user wrote them, because the API has no floating-point numbers: see ToDouble.
+// RawYaml holds a part of Kubernetes' own API in YAML's flow form; only its outer kind (map or list) has been checked.
 #pragma once
 
 #include <map>

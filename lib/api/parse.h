@@ -15,8 +15,7 @@ namespace patella::api {
 using Object = std::variant<InferenceDeployment, AcceleratorClass>;
 
 // All documents of `text`, each valid. Otherwise InvalidArgument with one line for each error (at most 20), for example
-//   spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found "fast"
-//   (smollm2.yaml:17)
+//   spec.objectives.latency[0].targetMs: expected a whole number of milliseconds from 1 to 3600000, found "fast" (smollm2.yaml:17)
 // `file_name` is used in messages alone. `status` and what the API server adds to metadata are accepted and ignored.
 absl::StatusOr<std::vector<Object>> Parse(std::string_view text, std::string_view file_name);
 

@@ -1,5 +1,4 @@
-// Objects to YAML: required fields and what differs from the defaults, in the schema's order. Parse(Print(x)) gives x
-// again. Pure.
+// Objects to YAML: required fields and what differs from the defaults, in the schema's order. Parse(Print(x)) gives x again. Pure.
 #pragma once
 
 #include <string>

@@ -95,8 +95,7 @@ class Section {
   std::vector<std::string> known_;
 };
 
-// Closest of `candidates` to `word` if it is near enough to be a slip (edit distance ≤ 2, or equal but for case), else
-// "".
+// Closest of `candidates` to `word` if it is near enough to be a slip (edit distance ≤ 2, or equal but for case), else "".
 std::string NearMiss(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace patella::api

@@ -15,9 +15,8 @@
 namespace patella::loadgen {
 
 struct CallResult {
-  // OK: every token came. Unavailable: no connection, or broken off, or 502/503; ResourceExhausted: 429;
-  // FailedPrecondition: another refusal (4xx), with the engine's words; Internal: it failed while generating;
-  // Cancelled: by Cancel.
+  // OK: every token came. Unavailable: no connection, or broken off, or 502/503; ResourceExhausted: 429; FailedPrecondition: another
+  // refusal (4xx), with the engine's words; Internal: it failed while generating; Cancelled: by Cancel.
   absl::Status status;
   int http_status = 0;  // 0: no answer
   int output_tokens = 0;

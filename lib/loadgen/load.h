@@ -1,10 +1,9 @@
-// Sends a load and records every request: a closed loop (c clients, each sends its next request when the last has
-// ended) or an open one (Poisson arrivals at a rate, whatever the server does).
+// Sends a load and records every request: a closed loop (c clients, each sends its next request when the last has ended) or an open one
+// (Poisson arrivals at a rate, whatever the server does).
 //
-// Free of coordinated omission: in an open loop latency counts from the intended arrival time. Nothing is retried. A
-// closed loop begins with aged requests (client i of c asks for (i + ½)/c of the output), so that it does not march in
-// step; those are warm-up and not measured. Requests of a closed loop that are still running at its end are cancelled
-// and not recorded.
+// Free of coordinated omission: in an open loop latency counts from the intended arrival time. Nothing is retried. A closed loop begins with aged
+// requests (client i of c asks for (i + ½)/c of the output), so that it does not march in step; those are warm-up and not measured.
+// Requests of a closed loop that are still running at its end are cancelled and not recorded.
 #pragma once
 
 #include <cstdint>
@@ -85,8 +84,7 @@ class Load {
 // The same on a loop of its own, blocking.
 LoadResult RunLoad(const adapters::EngineTarget& target, LoadOptions options);
 
-// The intended times of an open loop, ascending, all < duration_s: exponential gaps of mean 1/rate. The same seed gives
-// the same times.
+// The intended times of an open loop, ascending, all < duration_s: exponential gaps of mean 1/rate. The same seed gives the same times.
 std::vector<double> PoissonTimes(double rate_per_second, double duration_s, uint64_t seed);
 
 }  // namespace patella::loadgen

@@ -1,9 +1,8 @@
-// Runs a science::Probe against a real engine: carries out what the probe asks for, and tells it what came back and
-// when.
+// Runs a science::Probe against a real engine: carries out what the probe asks for, and tells it what came back and when.
 //
-// Everything happens on the Loop's thread; nothing blocks. Token times are taken when bytes arrive, before they are
-// parsed. Before the probe begins, one short request is sent to learn how many words make a token for this model and to
-// see that the engine answers at all; its tokens are counted in the outcome.
+// Everything happens on the Loop's thread; nothing blocks. Token times are taken when bytes arrive, before they are parsed. Before the probe
+// begins, one short request is sent to learn how many words make a token for this model and to see that the engine answers
+// at all; its tokens are counted in the outcome.
 #pragma once
 
 #include <cstdint>
@@ -27,17 +26,16 @@ struct ProbeOptions {
 };
 
 struct ProbeOutcome {
-  // OK: the probe is done; ask it for its result. Unavailable: the engine went away (three connection failures in a
-  // row); DeadlineExceeded; ResourceExhausted: it turned requests away; FailedPrecondition: it refused the first
-  // request, with its own words.
+  // OK: the probe is done; ask it for its result. Unavailable: the engine went away (three connection failures in a row);
+  // DeadlineExceeded; ResourceExhausted: it turned requests away; FailedPrecondition: it refused the first request, with its own words.
   absl::Status status;
   int64_t output_tokens = 0;  // received, of all streams
   int64_t prompt_tokens = 0;  // sent, as asked for
   int streams = 0;
   int failed_streams = 0;
   double seconds = 0;
-  // Self-check: the 99th percentile of how late our own 20 ms tick ran. Much more than a token's time means that this
-  // process, not the engine, was the bottleneck.
+  // Self-check: the 99th percentile of how late our own 20 ms tick ran. Much more than a token's time means that this process, not
+  // the engine, was the bottleneck.
   double late_ms_p99 = 0;
   bool generator_bound = false;
 };

@@ -1,8 +1,7 @@
 // Natural text of about n tokens, never twice the same beginning.
 //
-// Real sentences, because random words would spoil what engines do with likely text (speculative decoding); a random
-// lead, because prompts with a common beginning would be served from a prefix cache. Deterministic for a seed. Not
-// thread-safe.
+// Real sentences, because random words would spoil what engines do with likely text (speculative decoding); a random lead, because prompts with a
+// common beginning would be served from a prefix cache. Deterministic for a seed. Not thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,7 @@ struct LatencyTarget {
 
 std::string_view NameOf(LatencyMetric metric);  // "TimePerOutputToken", …
 
-// "tpot:p90:50", "ttft:p95:2s", "e2e:p50:800ms", or the long names. InvalidArgument says what is wrong and gives an
-// example.
+// "tpot:p90:50", "ttft:p95:2s", "e2e:p50:800ms", or the long names. InvalidArgument says what is wrong and gives an example.
 absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text);
 std::string ToText(const LatencyTarget& target);  // "p90 time per output token ≤ 50 ms"
 

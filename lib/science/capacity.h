@@ -3,8 +3,9 @@
 //
 //   KV bytes per token   2 · bytes · layers · KV heads · head size
 //   KV capacity          B = (0.95·M·TP − W − 1.5 GB·TP) / (KV bytes · tokens of a request)
-//   one request alone    a = W/(TP·bandwidth·0.83) + 5.0 + 5.2·log2(TP)·factor     ms; over the published curves 2.6 %,
-//   at worst 14 % each further one     b: a prior, right to a factor of two at best. Only a loaded probe gives b.
+//   one request alone    a = W/(TP·bandwidth·0.83) + 5.0 + 5.2·log2(TP)·factor ms; over the published curves 2.6 %, at
+//                        worst 14 %
+//   each further one     b: a prior, right to a factor of two at best. Only a loaded probe gives b.
 //
 // GB are 10⁹ bytes here, as in data sheets. Pure values. docs/science.md derives all of it.
 #pragma once

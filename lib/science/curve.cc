@@ -108,9 +108,8 @@ std::vector<CurvePoint> Merged(std::span<const CurvePoint> points) {
   return merged;
 }
 
-// How much of the corrections to believe: their variance as errors of the law against the variance with which each
-// inner point misses the line between its neighbours (1.5 times the noise if they are nothing but noise, hence the
-// factor).
+// How much of the corrections to believe: their variance as errors of the law against the variance with which each inner point misses the
+// line between its neighbours (1.5 times the noise if they are nothing but noise, hence the factor).
 double PullOf(const std::vector<CurvePoint>& points, const std::vector<double>& corrections) {
   const size_t n = points.size();
   if (n < 4) return 0.5;

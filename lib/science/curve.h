@@ -5,8 +5,7 @@
 //
 // Units are in the names: Ms, PerSecond, Tokens. Thread-compatible: values, no shared state.
 //
-// Two per-token latencies exist and are never mixed, with f the step time, P the cost of one arrival's prefill and
-// `out` the answer's tokens:
+// Two per-token latencies exist and are never mixed, with f the step time, P the cost of one arrival's prefill and `out` the answer's tokens:
 //   time per output token   f(c) + (c − 1)·P(c)/out     from the first token to the last
 //   end to end per token    f(c) + c·P(c)/out           with queue and prefill; only this one obeys Little's law
 #pragma once
@@ -50,8 +49,8 @@ struct Interval {
 
 // X·R/(1000·c): 1 in a measurement whose figures belong together.
 double LittleRatio(const CurvePoint& point);
-// FailedPrecondition that names the points whose ratio is off by more than `tolerance`: a warm-up was counted in, a
-// percentile was taken for a mean, requests were dropped, or the generator was the bottleneck.
+// FailedPrecondition that names the points whose ratio is off by more than `tolerance`: a warm-up was counted in, a percentile was taken
+// for a mean, requests were dropped, or the generator was the bottleneck.
 absl::Status CheckLittle(std::span<const CurvePoint> points, double tolerance = 0.08);
 
 struct FitOptions {
@@ -69,13 +68,11 @@ struct Fit {
 };
 
 // Fits the law to the throughput by non-negative least squares on log residuals with Huber weights.
-// Needs ≥ 2 distinct concurrencies and positive figures, else InvalidArgument. Points that break Little's law are
-// refused as CheckLittle says.
+// Needs ≥ 2 distinct concurrencies and positive figures, else InvalidArgument. Points that break Little's law are refused as CheckLittle says.
 absl::StatusOr<Fit> FitLaw(std::span<const CurvePoint> points, const FitOptions& options = {});
 
-// What predictions are made from: the law, bent towards the points by as much as the points agree with their neighbours
-// rather than with the law. Where a server has steps (padding, thread counts) that is the interpolation; where points
-// are noisy, the law.
+// What predictions are made from: the law, bent towards the points by as much as the points agree with their neighbours rather than
+// with the law. Where a server has steps (padding, thread counts) that is the interpolation; where points are noisy, the law.
 struct Curve {
   std::vector<CurvePoint> points;  // ascending concurrency
   Law law;

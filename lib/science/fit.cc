@@ -1,5 +1,4 @@
-// FitLaw: for each candidate cap B a weighted linear problem in (a, b), re-weighted until it is the log-residual Huber
-// fit; then the best B.
+// FitLaw: for each candidate cap B a weighted linear problem in (a, b), re-weighted until it is the log-residual Huber fit; then the best B.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -38,8 +37,7 @@ double HuberLoss(const std::vector<double>& residuals, double scale) {
   return loss * scale * scale;
 }
 
-// ms per token as the throughput tells it: with Little's law the same as the latency, and what percentile tables leave
-// intact.
+// ms per token as the throughput tells it: with Little's law the same as the latency, and what percentile tables leave intact.
 double MsOf(const CurvePoint& point) { return 1000.0 * point.concurrency / point.tokens_per_second; }
 
 Candidate FitAtCap(std::span<const CurvePoint> points, double cap, double fixed_scale) {
@@ -70,8 +68,7 @@ Candidate FitAtCap(std::span<const CurvePoint> points, double cap, double fixed_
   return best;
 }
 
-// The same scale must judge all candidates, else the one with the widest scatter would win. It is the scatter of the
-// best plain fit.
+// The same scale must judge all candidates, else the one with the widest scatter would win. It is the scatter of the best plain fit.
 Candidate BestOverCaps(std::span<const CurvePoint> points, const FitOptions& options, Interval& cap) {
   int most = 0, least = points.front().concurrency;
   for (const CurvePoint& point : points) {

@@ -1,5 +1,5 @@
-// Every definition of "the knee", as a closed form in the law (a, b, B). They differ by 2.5 to 5 times in concurrency
-// on one curve, so whoever shows a knee names its definition. With u = b·c/(a + b·c) the utilisation:
+// Every definition of "the knee", as a closed form in the law (a, b, B). They differ by 2.5 to 5 times in concurrency on one curve, so
+// whoever shows a knee names its definition. With u = b·c/(a + b·c) the utilisation:
 //
 //   Kleinrock power           c = a/b             u = 0.50     X/R is largest; also where the two asymptotes of X cross
 //   doubling gains 25 %       c = 1.5·a/b         u = 0.60
@@ -54,21 +54,19 @@ inline constexpr double kHalfLatencyUtilization = 0.7153318629591614;  // root o
 // a/b ≥ 1. Otherwise a second request costs as much as the first: batching gains nothing and the curve has no knee.
 bool BatchingGains(const Law& law);
 
-// All that apply to the inputs, in the order of the enum, without Kneedle. Knees of the curve's own shape (half
-// latency, Kleinrock, utilisation, doubling) are left out where batching gains nothing.
+// All that apply to the inputs, in the order of the enum, without Kneedle. Knees of the curve's own shape (half latency, Kleinrock,
+// utilisation, doubling) are left out where batching gains nothing.
 std::vector<KneeEstimate> AllKnees(const Law& law, const KneeInputs& inputs = {});
 std::optional<KneeEstimate> Knee(KneeDefinition definition, const Law& law, const KneeInputs& inputs = {});
 
 // 0.8·T·X∞/out: the most requests of `output_tokens` each that end within the time-out.
 double TimeoutCeiling(double peak_tokens_per_second, double timeout_s, int output_tokens);
 
-// Patel's rule on measured points: the load at which latency is twice its mean over all lower loads, between the two
-// points where that happens. `loads` ascending (throughput, utilisation), same length as `latencies`. None if the
-// points end before.
+// Patel's rule on measured points: the load at which latency is twice its mean over all lower loads, between the two points where that happens.
+// `loads` ascending (throughput, utilisation), same length as `latencies`. None if the points end before.
 std::optional<double> HalfLatencyLoad(std::span<const double> loads, std::span<const double> latencies);
 
-// For plots only: where normalised throughput is farthest above normalised concurrency. It moves with the end of the
-// sweep.
+// For plots only: where normalised throughput is farthest above normalised concurrency. It moves with the end of the sweep.
 std::optional<double> Kneedle(std::span<const CurvePoint> points);
 
 }  // namespace patella::science

@@ -51,14 +51,13 @@ struct Limit {
   double tokens_per_second = 0;
 };
 
-// FailedPrecondition where a target lies below what one lone request needs; the message names the nearest target that
-// can be met. InvalidArgument: a time-to-first-token target without points, or quantiles outside (0, 1).
+// FailedPrecondition where a target lies below what one lone request needs; the message names the nearest target that can be met.
+// InvalidArgument: a time-to-first-token target without points, or quantiles outside (0, 1).
 absl::StatusOr<Limit> ChooseLimit(const LimitInputs& inputs);
 
 // The inputs that a ramp can give.
 LimitInputs InputsFrom(const RampResult& ramp, int output_tokens);
-// Moves the inputs to what a verify probe measured at its concurrency: ratios of quantile to mean, and the curves'
-// level (bounded to ± 30 %).
+// Moves the inputs to what a verify probe measured at its concurrency: ratios of quantile to mean, and the curves' level (bounded to ± 30 %).
 void CorrectBy(const ClosedLoopResult& measured, double quantile, LimitInputs& inputs);
 
 }  // namespace patella::science

@@ -1,9 +1,8 @@
-// Which accelerator, tensor-parallel degree and number of replicas meets the objectives at least cost, before anything
-// was bought.
+// Which accelerator, tensor-parallel degree and number of replicas meets the objectives at least cost, before anything was bought.
 //
-// A row is one accelerator × degree. Its law is measured where the caller has points of a sweep or ramp, else predicted
-// from memory and bandwidth (capacity.h: `a` within 14 %, `b` within a factor of two): a predicted row ranks
-// candidates, it is no promise. Pure and deterministic.
+// A row is one accelerator × degree. Its law is measured where the caller has points of a sweep or ramp, else predicted from memory and
+// bandwidth (capacity.h: `a` within 14 %, `b` within a factor of two): a predicted row ranks candidates, it is no promise.
+// Pure and deterministic.
 #pragma once
 
 #include <optional>
@@ -75,8 +74,8 @@ struct Operating {
   double concurrency = 0;
   double tokens_per_second = 0;
 };
-// The most throughput of measured points up to where latency first reaches the target: latency made monotone, log-log
-// interpolation between neighbours, no extrapolation. None if the first point is above the target.
+// The most throughput of measured points up to where latency first reaches the target: latency made monotone, log-log interpolation
+// between neighbours, no extrapolation. None if the first point is above the target.
 std::optional<Operating> OperatingPoint(std::vector<CurvePoint> points, double target_ms);
 
 }  // namespace patella::science

@@ -1,9 +1,7 @@
-// A measurement as a pure state machine: it says which streams to start and cancel, and is told what came back and
-// when.
+// A measurement as a pure state machine: it says which streams to start and cancel, and is told what came back and when.
 //
-// Whoever runs it (lib/loadgen for real servers, the simulator in tests) calls each method with a monotonic time in
-// seconds and carries out the returned actions at once. No I/O, no clock, no threads: the same events give the same
-// actions.
+// Whoever runs it (lib/loadgen for real servers, the simulator in tests) calls each method with a monotonic time in seconds and
+// carries out the returned actions at once. No I/O, no clock, no threads: the same events give the same actions.
 #pragma once
 
 #include <string>

@@ -6,8 +6,7 @@
 //               those of a busy server without waiting for one. Each level: 8 token gaps of every stream, more until
 //               their mean is known to 2.5 %; then two replacements: one stream ends and a fresh one starts, as in a
 //               closed loop; what that costs the others is P, the price of an arrival.
-//   return leg  back to one or two low levels. If they differ by more than 10 % from the way up, the server changed
-//   under
+//   return leg  back to one or two low levels. If they differ by more than 10 % from the way up, the server changed under
 //               our hands: void, again (at most `max_repeats` times); the reason is kept.
 //
 // From it: f(n) = mean gap at n streams, P(n), and the two curves

@@ -12,8 +12,8 @@ constexpr double kVoid = 0.10;  // return leg against the way up
 
 }  // namespace
 
-// Back to the largest level below a quarter of the top, then to a single request: what was measured first tells most
-// about a server that was still warming up.
+// Back to the largest level below a quarter of the top, then to a single request: what was measured first tells most about
+// a server that was still warming up.
 void Ramp::Machine::BeginReturnLeg(double now_s) {
   returning_ = true;
   open_arrival_ = -1;

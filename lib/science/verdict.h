@@ -1,7 +1,6 @@
 // Does "quantile q of the metric ≤ S" hold? Binomial statements about the share of requests that miss.
 //
-// Requests that ran together are not independent, so the error rates below are nominal; a verdict is worth what its
-// number of waves is.
+// Requests that ran together are not independent, so the error rates below are nominal; a verdict is worth what its number of waves is.
 #pragma once
 
 #include <span>
@@ -26,12 +25,11 @@ Interval Wilson(int successes, int n, double z = 1.645);
 enum class Verdict { kPass, kFail, kUndecided };
 std::string_view NameOf(Verdict verdict);
 
-// Wald's sequential test, both errors 5 %, of a violation share of half the allowed (pass) against one and a half times
-// it (fail): for p90 5 % against 15 %. May be asked after every request. Clean runs of p90 pass after 27 requests.
+// Wald's sequential test, both errors 5 %, of a violation share of half the allowed (pass) against one and a half times it (fail):
+// for p90 5 % against 15 %. May be asked after every request. Clean runs of p90 pass after 27 requests.
 Verdict SequentialVerdict(int violations, int n, double quantile);
 
-// For when no more may be sampled: the sequential verdict, or if it is open whether the observed share is within the
-// allowed.
+// For when no more may be sampled: the sequential verdict, or if it is open whether the observed share is within the allowed.
 Verdict FinalVerdict(int violations, int n, double quantile);
 
 }  // namespace patella::science

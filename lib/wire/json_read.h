@@ -1,5 +1,4 @@
-// Typed reading of a JSON object that explains what is wrong. Internal to lib/wire's .cc files (it includes nlohmann's
-// header).
+// Typed reading of a JSON object that explains what is wrong. Internal to lib/wire's .cc files (it includes nlohmann's header).
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,4 @@
-// OpenAI's bodies: /v1/completions, /v1/chat/completions, /v1/models. Errors: InvalidArgument is 400, OutOfRange is
-// 422.
+// OpenAI's bodies: /v1/completions, /v1/chat/completions, /v1/models. Errors: InvalidArgument is 400, OutOfRange is 422.
 #pragma once
 
 #include <string>
@@ -23,8 +22,7 @@ struct OpenAiHead {
 };
 
 std::string OpenAiAnswer(const OpenAiHead& head, const std::vector<Answer>& answers);
-// A stream event with a piece of choice `index`'s text; `first` adds the role (chat); `finish` other than kNone ends
-// the choice.
+// A stream event with a piece of choice `index`'s text; `first` adds the role (chat); `finish` other than kNone ends the choice.
 std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, bool first, FinishReason finish);
 std::string OpenAiUsageChunk(const OpenAiHead& head, int prompt_tokens, int completion_tokens);
 std::string OpenAiModels(std::string_view model, int64_t created, int max_total_tokens);

@@ -1,5 +1,4 @@
-// TGI's bodies: /generate, /generate_stream, /, /invocations, /tokenize. Errors: InvalidArgument is 400, OutOfRange is
-// 422.
+// TGI's bodies: /generate, /generate_stream, /, /invocations, /tokenize. Errors: InvalidArgument is 400, OutOfRange is 422.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // What must exist for one InferenceDeployment, as plain values in Kubernetes' terms. Thread-compatible.
 //
-// Invariants: every child carries the labels patella.dev/deployment and patella.dev/revision; names are unique within a
-// kind; the settings ConfigMap is immutable and named by the revision.
+// Invariants: every child carries the labels patella.dev/deployment and patella.dev/revision; names are unique within a kind; the settings
+// ConfigMap is immutable and named by the revision.
 #pragma once
 
 #include <map>

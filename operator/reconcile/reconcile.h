@@ -10,8 +10,8 @@
 
 namespace patella::reconcile {
 
-// Where a pod's containers find each other and their files. The defaults are a pod's; local mode fills in its own.
-// Nothing here is part of the revision: a pod on another port is no other kind of pod.
+// Where a pod's containers find each other and their files. The defaults are a pod's; local mode fills in its own. Nothing here is part
+// of the revision: a pod on another port is no other kind of pod.
 struct Placement {
   std::string model_path = "/models";     // file or folder
   std::string engine_host = "127.0.0.1";  // loopback: nobody passes by the limiter
@@ -36,8 +36,7 @@ struct Inputs {
 // Never fails: what cannot be served is a condition Stalled with the reason, and no children.
 Plan Reconcile(const Inputs& inputs, TimePoint now);
 
-// What makes pods unlike: model, engine image, arguments and environment, tensor parallelism, sidecar image. Eight
-// hexadecimal digits.
+// What makes pods unlike: model, engine image, arguments and environment, tensor parallelism, sidecar image. Eight hexadecimal digits.
 std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images);
 
 std::vector<Env> EngineSettings(const Inputs& inputs);

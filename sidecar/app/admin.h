@@ -1,5 +1,4 @@
-// The admin port: health, readiness, metrics, the status page and its JSON, drain, and the engine's probes and metrics
-// passed through.
+// The admin port: health, readiness, metrics, the status page and its JSON, drain, and the engine's probes and metrics passed through.
 //
 // Lives on the loop's thread.
 #pragma once

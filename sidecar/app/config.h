@@ -38,8 +38,8 @@ std::span<const Setting> SidecarSettings();
 // InvalidArgument names the setting, what it was and what is expected.
 absl::StatusOr<Config> ParseConfig(const Settings& settings);
 
-// OBJECTIVES: {"latency":[{"metric":…,"quantile":"0.90","targetMs":50}],"knee":{"definition":…,"utilization":"0.7"}};
-// "" is none. Unknown fields are errors.
+// OBJECTIVES: {"latency":[{"metric":…,"quantile":"0.90","targetMs":50}],"knee":{"definition":…,"utilization":"0.7"}}; "" is none.
+// Unknown fields are errors.
 absl::Status ParseObjectives(const std::string& json, TunerOptions& options);
 
 }  // namespace patella::sidecar

@@ -1,5 +1,4 @@
-// Waits for the engine to become healthy, learns what it says about itself over HTTP, and then keeps an eye on its
-// health.
+// Waits for the engine to become healthy, learns what it says about itself over HTTP, and then keeps an eye on its health.
 //
 // Lives on the loop's thread; never blocks.
 #pragma once

@@ -1,5 +1,5 @@
-// The recent past of user traffic: throughput of the last 10 s, latency quantiles of streams that ended in the last 30
-// s. Pure: time is a parameter, never running backwards. Not thread-safe.
+// The recent past of user traffic: throughput of the last 10 s, latency quantiles of streams that ended in the last 30 s.
+// Pure: time is a parameter, never running backwards. Not thread-safe.
 #pragma once
 
 #include <deque>

@@ -1,7 +1,7 @@
 // The sidecar put together: proxy, tuner, engine control and admin server on one loop.
 //
-// BOOT waits for the engine's health, asks it for what it knows, then lets the tuner calibrate; users are let in when
-// it says so. Lives on the loop's thread.
+// BOOT waits for the engine's health, asks it for what it knows, then lets the tuner calibrate; users are let in when it says so.
+// Lives on the loop's thread.
 #pragma once
 
 #include <functional>
@@ -16,8 +16,8 @@ namespace patella::sidecar {
 
 class Sidecar {
  public:
-  // Binds both addresses (AlreadyExists names the taken one), then works. `on_exit` runs once, with the exit code, when
-  // calibration cannot succeed or when a drain is over.
+  // Binds both addresses (AlreadyExists names the taken one), then works. `on_exit` runs once, with the exit code, when calibration
+  // cannot succeed or when a drain is over.
   static absl::StatusOr<std::unique_ptr<Sidecar>> Start(http::Loop& loop, Config config,
                                                         std::function<void(int code)> on_exit);
   virtual ~Sidecar() = default;

@@ -9,8 +9,7 @@
 
 namespace patella::sidecar {
 
-// Empty if there is none, if it cannot be read, or if it was learned for other targets, workload or ceiling: then it
-// would mislead.
+// Empty if there is none, if it cannot be read, or if it was learned for other targets, workload or ceiling: then it would mislead.
 Resumed ReadState(const std::string& folder, const TunerOptions& options);
 
 absl::Status WriteState(const std::string& folder, const TunerOptions& options, const TunerView& view);

@@ -1,5 +1,4 @@
-// /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added,
-// never changed.
+// /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added, never changed.
 #pragma once
 
 #include <chrono>

@@ -1,9 +1,8 @@
-// The gRPC control channel to a Patella engine beside us, on its Unix socket: exact capacity, live limits, step
-// statistics.
+// The gRPC control channel to a Patella engine beside us, on its Unix socket: exact capacity, live limits, step statistics.
 //
-// Two threads of its own do the blocking calls; every callback is posted to the Loop. An engine without the socket
-// (another maker's, or one that restarts) is no error: calls are retried every second until they work, and the newest
-// limit is sent again after a reconnect.
+// Two threads of its own do the blocking calls; every callback is posted to the Loop. An engine without the socket (another maker's, or
+// one that restarts) is no error: calls are retried every second until they work, and the newest limit is sent again after a
+// reconnect.
 #pragma once
 
 #include <cstdint>

@@ -1,17 +1,14 @@
-// Who may be in the engine at once: at most K requests, and within budgets of prompt tokens and KV-cache tokens where
-// they are known.
+// Who may be in the engine at once: at most K requests, and within budgets of prompt tokens and KV-cache tokens where they are known.
 //
-// A count of requests alone protects neither time to first token nor the KV cache, for a prompt of 16,000 tokens costs
-// the same permit as one of 100; so a request is admitted while
+// A count of requests alone protects neither time to first token nor the KV cache, for a prompt of 16,000 tokens costs the same permit as
+// one of 100; so a request is admitted while
 //
 //   in flight < K   and   Σ prompt tokens not yet computed ≤ P   and   Σ reserved KV tokens ≤ B.
 //
-// A request that would exceed P or B all alone is admitted when nothing else is in flight: the engine then says what it
-// thinks of it. Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it
-// only holds up newcomers.
+// A request that would exceed P or B all alone is admitted when nothing else is in flight: the engine then says what it thinks of it.
+// Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it only holds up newcomers.
 //
-// Pure: time is a parameter. Not thread-safe: lives on the proxy's loop. `decided` callbacks may call back into the
-// limiter.
+// Pure: time is a parameter. Not thread-safe: lives on the proxy's loop. `decided` callbacks may call back into the limiter.
 #pragma once
 
 #include <cstdint>
@@ -52,9 +49,8 @@ class Limiter {
 
   explicit Limiter(Budgets budgets, QueueOptions queue = {}) : budgets_(budgets), queue_options_(queue) {}
 
-  // Runs `decided` exactly once unless the request leaves first: inside Enter if the answer is known at once, otherwise
-  // from Leave, SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is
-  // forgotten.
+  // Runs `decided` exactly once unless the request leaves first: inside Enter if the answer is known at once, otherwise from Leave,
+  // SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is forgotten.
   Id Enter(RequestCost cost, TimePoint now, Decided decided);
 
   // Its first token came: the prompt no longer counts against P. Unknown ids are ignored.

@@ -1,10 +1,9 @@
 // The reverse proxy that every request passes on its way to the engine.
 //
-// A generation request takes a permit before any byte of it goes on, and holds it until the engine has ended its answer
-// or the client has left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes
-// go on as they come; when a client reads too slowly the engine's connection is no longer read, so memory stays
-// bounded. A client that leaves cancels its request upstream at once. An engine that cannot be reached is 503 with
-// Retry-After; one that dies within a stream breaks the client's stream too.
+// A generation request takes a permit before any byte of it goes on, and holds it until the engine has ended its answer or the client has
+// left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes go on as they come; when a client
+// reads too slowly the engine's connection is no longer read, so memory stays bounded. A client that leaves cancels its request upstream at
+// once. An engine that cannot be reached is 503 with Retry-After; one that dies within a stream breaks the client's stream too.
 //
 // Lives on one Loop's thread.
 #pragma once
@@ -89,8 +88,7 @@ class Proxy {
 
 // POST to one of the routes that generate.
 bool IsGeneration(const http::Request& request);
-// Drops fields that belong to one connection (RFC 9110, 7.6.1), those named by Connection, and our own between-replica
-// fields.
+// Drops fields that belong to one connection (RFC 9110, 7.6.1), those named by Connection, and our own between-replica fields.
 void StripHopByHop(http::Headers& headers);
 
 }  // namespace patella::sidecar

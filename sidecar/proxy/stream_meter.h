@@ -1,9 +1,8 @@
 // What one proxied answer says about the engine: when its tokens came and how many there were.
 //
-// Counts tokens by looking for a few JSON keys in each event, without parsing it: a proxy must cost far less than a
-// token. Events of TGI's streams carry one token each; events of OpenAI's carry at least one, and `usage`, where the
-// client asked for it, corrects the sum. Answers that are no stream give their token counts but no time per output
-// token. Never changes or holds back a byte.
+// Counts tokens by looking for a few JSON keys in each event, without parsing it: a proxy must cost far less than a token. Events of
+// TGI's streams carry one token each; events of OpenAI's carry at least one, and `usage`, where the client asked for it, corrects the sum.
+// Answers that are no stream give their token counts but no time per output token. Never changes or holds back a byte.
 #pragma once
 
 #include <string>
@@ -52,8 +51,7 @@ class StreamMeter {
   double last_gap_ms_ = 0;
 };
 
-// The number that follows `"key":` in JSON text, or fallback. The last occurrence counts, as engines put usage at the
-// end.
+// The number that follows `"key":` in JSON text, or fallback. The last occurrence counts, as engines put usage at the end.
 int64_t FindNumber(std::string_view json, std::string_view key, int64_t fallback);
 
 }  // namespace patella::sidecar

@@ -1,11 +1,10 @@
 // Keeps the limit right under live traffic. Two mechanisms on each finished stream that ran under (nearly) full load:
 //
 //   trim   ln K += γ·(α/3 − missed),  α = 1 − quantile: settles where a third of the allowed share of streams misses
-//   its target. Near the knee
-//          throughput is flat and misses are steep: the last request at once buys 1 % of tokens and costs several per
-//          cent of goodput
-//   guard  the quantile of the last streams is above 1.05·target: K falls at once by up to a quarter, and no rise for 8
-//   s
+//          its target. Near the knee throughput is flat and misses are steep: the last request at once buys 1 % of
+//          tokens and costs several per cent of goodput
+//   guard  the quantile of the last streams is above 1.05·target: K falls at once by up to a quarter, and no rise for
+//          8 s
 //
 // Streams tell late: one of 64 tokens at 50 ms takes 3 s. So with a target for time per output token K rises only as
 // far as the mean gap between tokens of the last 2.5 s, growing with K, leaves room for the quantile below the target.

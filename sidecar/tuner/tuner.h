@@ -3,8 +3,8 @@
 //   BOOT ─► WARMUP ─► RAMP ─► VERIFY ─► READY (track, guard)        these three are science::Calibration, one probe
 //     └─ resumed limit ─────────────────► READY at 0.8 of it        anything that cannot succeed: DEGRADED, Exit
 //
-// Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give
-// the same actions. Times are seconds on one monotonic clock. Not thread-safe.
+// Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give the same actions.
+// Times are seconds on one monotonic clock. Not thread-safe.
 #pragma once
 
 #include <cstdint>

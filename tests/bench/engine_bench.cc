@@ -1,6 +1,5 @@
-// How fast the CPU backend computes, without scheduler or HTTP: prefill at 128 and 512 tokens, decode at batches 1 … 64
-// with a context of 128, and what part of the machine's read bandwidth decode reaches. Prints a table; the median of
-// some runs each.
+// How fast the CPU backend computes, without scheduler or HTTP: prefill at 128 and 512 tokens, decode at batches 1 … 64 with a
+// context of 128, and what part of the machine's read bandwidth decode reaches. Prints a table; the median of some runs each.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

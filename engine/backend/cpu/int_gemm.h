@@ -3,9 +3,9 @@
 //   y[r, n] = Σ_blocks d_w[n]·d_a[r]·Σ q_w[n]·q_a[r] + m_w[n]·(d_a[r]·Σ q_a[r])
 //
 // Panel block, q4: 4 × 64 B, byte (g, n, i) holds q_w of k = 4g + i in its low and k = 4g + 16 + i in its high nibble;
-// q8: 8 × 64 B, byte (g, n, i) is k = 4g + i. Then 16 fp16 scales d_w and 16 fp16 minima m_w. 320 or 576 bytes: decode
-// moves each once, from memory; prefill reads a panel from L1 and is bound by the dot-product instruction. Measured by
-// tests/bench (patella-engine-bench). Included only by ops_*.cc, after simd16.h.
+// q8: 8 × 64 B, byte (g, n, i) is k = 4g + i. Then 16 fp16 scales d_w and 16 fp16 minima m_w. 320 or 576 bytes: decode moves
+// each once, from memory; prefill reads a panel from L1 and is bound by the dot-product instruction.
+// Measured by tests/bench (patella-engine-bench). Included only by ops_*.cc, after simd16.h.
 #pragma once
 
 namespace {

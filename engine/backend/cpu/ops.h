@@ -1,9 +1,8 @@
-// The arithmetic of the forward pass as one table of functions, chosen once by CPUID. Every table computes the same
-// thing: integer dot products are exact, floating-point sums run in the same order, so tables differ by rounding only.
+// The arithmetic of the forward pass as one table of functions, chosen once by CPUID. Every table computes the same thing:
+// integer dot products are exact, floating-point sums run in the same order, so tables differ by rounding only.
 //
-// Weights lie in panels of 16 rows of W (= 16 columns of y), see packed.h. Activations are quantised per 32 values to
-// int8 for the integer panels and stay float for the others. All row lengths are multiples of 16, of 32 for integer
-// panels.
+// Weights lie in panels of 16 rows of W (= 16 columns of y), see packed.h. Activations are quantised per 32 values to int8
+// for the integer panels and stay float for the others. All row lengths are multiples of 16, of 32 for integer panels.
 #pragma once
 
 #include <cstddef>

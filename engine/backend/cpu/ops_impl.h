@@ -1,6 +1,6 @@
 // The body of one Ops table, written once over simd16.h and compiled once for each instruction set: ops_portable.cc,
-// ops_avx2.cc and ops_avx512.cc define PATELLA_OPS_NAME and PATELLA_OPS_TABLE and include it. No standard templates
-// here: their instances would be shared with code that must run on every CPU.
+// ops_avx2.cc and ops_avx512.cc define PATELLA_OPS_NAME and PATELLA_OPS_TABLE and include it. No standard templates here:
+// their instances would be shared with code that must run on every CPU.
 #include "engine/backend/cpu/ops.h"
 #include "engine/backend/cpu/simd16.h"
 // after simd16.h

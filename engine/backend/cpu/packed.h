@@ -1,8 +1,8 @@
 // Weights in the layout that the GEMM reads: panels of 16 rows of W.
 //
-//   kQ4, kQ8   see int_gemm.h; Q4_0, Q4_1 → kQ4; Q5_0, Q5_1, Q8_0 → kQ8, all without loss (q unsigned, value d·q + m,
-//   fp16 d, m) kBf16      (k/2, 16, 2) bf16: F16, BF16. F16 loses 3 bits of mantissa kF32       (k, 16) float: F32, and
-//   any type where `exact` is asked for
+//   kQ4, kQ8   see int_gemm.h; Q4_0, Q4_1 → kQ4; Q5_0, Q5_1, Q8_0 → kQ8, all without loss (q unsigned, value d·q + m, fp16 d, m)
+//   kBf16      (k/2, 16, 2) bf16: F16, BF16. F16 loses 3 bits of mantissa
+//   kF32       (k, 16) float: F32, and any type where `exact` is asked for
 #pragma once
 
 #include <cstddef>

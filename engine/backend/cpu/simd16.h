@@ -1,6 +1,5 @@
-// Sixteen floats, whatever the registers are: one zmm, two ymm, or an array. Included only by ops_*.cc, each compiled
-// for one instruction set; all names are local to that file, so that no wide instruction leaks into code that others
-// link.
+// Sixteen floats, whatever the registers are: one zmm, two ymm, or an array. Included only by ops_*.cc, each compiled for
+// one instruction set; all names are local to that file, so that no wide instruction leaks into code that others link.
 #pragma once
 
 #include <cmath>

@@ -22,16 +22,15 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
-  // Calls work(0) … work(tiles − 1), each once, in any order on any thread; returns when all have returned. Allocates
-  // nothing.
+  // Calls work(0) … work(tiles − 1), each once, in any order on any thread; returns when all have returned. Allocates nothing.
   void Run(int tiles, absl::FunctionRef<void(int)> work);
 
  private:
   void Work();
   void Claim(uint32_t epoch);
 
-  // (epoch << 32 | tiles not yet claimed). A claim is a compare-exchange that also proves the epoch, so a worker that
-  // fell behind can't run an old operation on a new one's tile.
+  // (epoch << 32 | tiles not yet claimed). A claim is a compare-exchange that also proves the epoch, so a worker that fell
+  // behind can't run an old operation on a new one's tile.
   std::atomic<uint64_t> tickets_{0};
   std::atomic<absl::FunctionRef<void(int)>*> work_{nullptr};
   std::atomic<int32_t> unfinished_{0};

@@ -1,5 +1,4 @@
-// A streaming engine on loopback that makes up its tokens: as many as a request asks for, one each `step`, in either
-// dialect.
+// A streaming engine on loopback that makes up its tokens: as many as a request asks for, one each `step`, in either dialect.
 #pragma once
 
 #include <algorithm>

@@ -104,8 +104,7 @@ TEST(LimitTest, NonsenseIsAnInvalidArgument) {
   EXPECT_EQ(ChooseLimit(inputs).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-// --- The whole way: ramp, limit, verify, corrected limit; against long closed loops.
-// -------------------------------------------------
+// --- The whole way: ramp, limit, verify, corrected limit; against long closed loops. -------------------------------------------------
 
 double P90At(ServerConfig server_config, int concurrency) {
   server_config.seed += 500;

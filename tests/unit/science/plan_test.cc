@@ -42,8 +42,7 @@ struct Row {
   double tokens_per_second[4];  // TP 1, 2, 4, 8
 };
 
-// One 8-accelerator node, tensor parallelism against replicas: best total tokens/s with latency ≤ S, from the founding
-// post's tables.
+// One 8-accelerator node, tensor parallelism against replicas: best total tokens/s with latency ≤ S, from the founding post's tables.
 TEST(PlanTest, ReproducesTheTensorParallelTradeOffOfThePublishedTables) {
   const auto expect = [](const std::string& model, const std::vector<Row>& rows) {
     const auto curves = CurvesOf(model);

@@ -1,5 +1,5 @@
-// The published tables (testdata/*.csv): 19 latency-throughput curves of real servers. Their latency column is a 90th
-// percentile, so Little's law cannot be asked of them and the throughput alone is fitted.
+// The published tables (testdata/*.csv): 19 latency-throughput curves of real servers. Their latency column is a 90th percentile, so Little's law
+// cannot be asked of them and the throughput alone is fitted.
 #include <algorithm>
 #include <cmath>
 #include <fstream>

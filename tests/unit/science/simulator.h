@@ -1,9 +1,8 @@
 // A continuous-batching server in virtual time, and a runner that drives a Probe against it. Deterministic for a seed.
 //
-// Two kinds of scheduler exist in the field, and both are here: one prefills all waiting prompts in a step of their own
-// while decodes stall; one mixes chunks of prefill into decode steps under a token budget. A step costs
-//   a + b·(decoding) + k·(their context tokens) + prefill_ms (if any prompt began) + p·(prompt tokens)      times
-//   seeded noise.
+// Two kinds of scheduler exist in the field, and both are here: one prefills all waiting prompts in a step of their own while decodes stall;
+// one mixes chunks of prefill into decode steps under a token budget. A step costs
+//   a + b·(decoding) + k·(their context tokens) + prefill_ms (if any prompt began) + p·(prompt tokens)      times seeded noise.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// A tiny random Llama and its forward pass in double precision, as plain as it can be written: the oracle of
-// llama_test.cc.
+// A tiny random Llama and its forward pass in double precision, as plain as it can be written: the oracle of llama_test.cc.
 #pragma once
 
 #include <memory>
