@@ -9,7 +9,6 @@
 #include "absl/strings/str_format.h"
 #include "lib/science/calibration.h"
 #include "lib/science/knee.h"
-#include "sidecar/tuner/live.h"
 
 namespace patella::sidecar {
 namespace {
@@ -18,7 +17,6 @@ constexpr double kResumeShare = 0.8;
 constexpr double kTimeout_s = 60;  // what platforms commonly give a request
 constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
-constexpr double kLoaded = 0.8;  // share of the limit in flight from which a stream judges it
 
 science::LatencyMetric MetricOf(const std::string& name) {
   if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
@@ -45,10 +43,9 @@ std::string_view NameOf(TunerState state) {
 
 struct Tuner::Science {
   std::unique_ptr<science::Calibration> calibration;
-  std::unique_ptr<LiveTracker> tracker;
+  std::unique_ptr<science::LimitTracker> tracker;
   int ceiling = kDefaultCeiling;  // the user's, ours, or the engine's own limit
   int most = kDefaultCeiling;     // by ceiling and KV cache
-  int peak_in_flight = 0;
 };
 
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
@@ -198,7 +195,7 @@ void Tuner::ShowKnees() {
 
 TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason,
                                 const std::string& evidence, double now_s) {
-  science_->tracker = std::make_unique<LiveTracker>(options_.targets, limit, std::max(science_->most, limit));
+  if (options_.mode == TuningMode::kAuto) Track(reason == "resumed" ? options_.resumed.limit : limit, limit);
   view_.state = TunerState::kReady;
   view_.progress = {"ready", limit, 0, 1};
   view_.confidence = confidence;
@@ -215,6 +212,22 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   TunerActions actions = {SetLimit{limit, PromptBudget()}, AdmitUsers{}};
   if (options_.mode == TuningMode::kAuto && reason != "resumed") actions.push_back(Save{});
   return actions;
+}
+
+science::StepModel Tuner::LiveModel() const {
+  if (science_->calibration == nullptr) return science::StepModelOf({.a_ms = view_.a_ms, .b_ms = view_.b_ms});
+  return science::StepModelOf(science_->calibration->last_result().ramp, options_.input_tokens);
+}
+
+void Tuner::Track(int believed, int start) {
+  science_->tracker =
+      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = LiveModel(),
+                                                                   .input_tokens = options_.input_tokens,
+                                                                   .output_tokens = options_.output_tokens,
+                                                                   .targets = TargetsOf(options_),
+                                                                   .believed = believed,
+                                                                   .start = start,
+                                                                   .most = std::max(science_->most, start)});
 }
 
 int64_t Tuner::PromptBudget() const {
@@ -250,27 +263,25 @@ void Tuner::MoveLimit(int limit, const std::string& reason, const std::string& e
   view_.limit = limit;
 }
 
-void Tuner::OnTokens(int tokens, double gap_ms, int in_flight, double now_s) {
-  science_->peak_in_flight = std::max(science_->peak_in_flight, in_flight);
-  if (users_admitted_ && science_->tracker != nullptr) science_->tracker->OnTokens(tokens, gap_ms, in_flight, now_s);
+bool Tuner::tracking() const {
+  return users_admitted_ && options_.mode == TuningMode::kAuto && science_->tracker != nullptr;
 }
 
-void Tuner::OnStream(const LiveStream& stream, double now_s) {
-  if (!users_admitted_ || options_.mode != TuningMode::kAuto || science_->tracker == nullptr) return;
-  std::vector<double> values;
-  for (const TargetView& t : options_.targets) {
-    values.push_back(t.metric == "TimePerOutputToken" ? stream.time_per_output_token_ms
-                     : t.metric == "TimeToFirstToken" ? stream.time_to_first_token_ms
-                                                      : stream.end_to_end_ms);
-  }
-  const bool loaded = science_->peak_in_flight >= kLoaded * science_->tracker->limit();
-  science_->tracker->OnStream(stream.started_s, values, loaded, now_s);
+void Tuner::OnPromptComputed(int prompt_tokens) {
+  if (tracking()) science_->tracker->OnPromptComputed(prompt_tokens);
+}
+
+void Tuner::OnTokens(int tokens, double gap_ms, int in_flight) {
+  if (tracking()) science_->tracker->OnTokens(tokens, gap_ms, in_flight);
+}
+
+void Tuner::OnStream(const science::TrackedStream& stream) {
+  if (tracking()) science_->tracker->OnStream(stream);
 }
 
 TunerActions Tuner::OnTick(int in_flight, double now_s) {
-  if (!users_admitted_ || options_.mode != TuningMode::kAuto) return {};
-  const Move move = science_->tracker->OnTick(in_flight, now_s);
-  science_->peak_in_flight = in_flight;
+  if (!tracking()) return {};
+  const science::TrackMove move = science_->tracker->OnTick(in_flight, now_s);
   if (move.limit == 0) return {};
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
