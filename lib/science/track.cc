@@ -19,6 +19,7 @@ constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first
 constexpr double kLeastDeviation = 0.02;
 constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
 constexpr double kDeadBand = 0.05;
+constexpr double kPromptShare = 0.9;  // of a time-to-first-token target, for waiting and being computed
 constexpr double kRise = 1.12, kRisePeriod_s = 2;
 constexpr double kDeepestFall = 0.6;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8, kDeepestCut = 0.75;
@@ -144,6 +145,17 @@ int LimitTracker::Best() const {
     if (goodput > most) most = goodput, best = k;
   }
   return best;
+}
+
+int64_t LimitTracker::PromptBudget() const {
+  double target_ms = kInfinity;
+  for (const Target& t : config_.targets) {
+    if (t.metric == LatencyMetric::kTimeToFirstToken) target_ms = std::min(target_ms, t.target_ms);
+  }
+  const double prompt_ms = level_ * config_.model.prompt_ms_per_token;
+  if (target_ms == kInfinity || prompt_ms <= 0) return 0;
+  const double left_ms = kPromptShare * target_ms - level_ * config_.model.StepMs(limit_);
+  return static_cast<int64_t>(std::max(input_tokens_, left_ms / prompt_ms));
 }
 
 void LimitTracker::OnPromptComputed(int prompt_tokens) {

@@ -14,6 +14,7 @@
 // fewer miss than would be allowed. Pure and deterministic; times in seconds. Not thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <vector>
@@ -72,6 +73,9 @@ class LimitTracker {
   TrackMove OnTick(int in_flight, double now_s);  // about once a second
 
   int limit() const { return limit_; }
+  // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
+  // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
+  int64_t PromptBudget() const;
   double level() const { return level_; }  // s
 
  private:

@@ -17,6 +17,7 @@ constexpr double kResumeShare = 0.8;
 constexpr double kTimeout_s = 60;  // what platforms commonly give a request
 constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
+constexpr double kBudgetDeadBand = 0.1;
 
 science::LatencyMetric MetricOf(const std::string& name) {
   if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
@@ -82,7 +83,7 @@ TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   }
   if (const Resumed& resumed = options_.resumed; resumed.limit > 0) {
     view_.points = resumed.points;
-    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms;
+    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms, view_.step_model = resumed.step_model;
     ShowKnees();
     view_.bound_by = resumed.bound_by;
     const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
@@ -135,6 +136,7 @@ void Tuner::ShowCalibration() {
   }
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
+  view_.step_model = science::StepModelOf(known.ramp, options_.input_tokens);
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {
@@ -214,33 +216,20 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   return actions;
 }
 
-science::StepModel Tuner::LiveModel() const {
-  if (science_->calibration == nullptr) return science::StepModelOf({.a_ms = view_.a_ms, .b_ms = view_.b_ms});
-  return science::StepModelOf(science_->calibration->last_result().ramp, options_.input_tokens);
+int64_t Tuner::PromptBudget() {
+  prompt_budget_ = science_->tracker == nullptr ? 0 : science_->tracker->PromptBudget();
+  return prompt_budget_;
 }
 
 void Tuner::Track(int believed, int start) {
   science_->tracker =
-      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = LiveModel(),
+      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = view_.step_model,
                                                                    .input_tokens = options_.input_tokens,
                                                                    .output_tokens = options_.output_tokens,
                                                                    .targets = TargetsOf(options_),
                                                                    .believed = believed,
                                                                    .start = start,
                                                                    .most = std::max(science_->most, start)});
-}
-
-int64_t Tuner::PromptBudget() const {
-  if (science_->calibration == nullptr) return 0;
-  const science::RampResult& curve = science_->calibration->last_result().ramp;
-  const double ms_per_token =
-      curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
-  for (const TargetView& t : options_.targets) {
-    if (t.metric != "TimeToFirstToken" || ms_per_token <= 0) continue;
-    const double tokens = (0.9 * t.target_ms - curve.StepMs(view_.limit)) / ms_per_token;
-    return std::max<int64_t>(options_.input_tokens, static_cast<int64_t>(tokens));
-  }
-  return 0;
 }
 
 TunerActions Tuner::Fail(int exit_code, std::string error, double now_s) {
@@ -282,7 +271,12 @@ void Tuner::OnStream(const science::TrackedStream& stream) {
 TunerActions Tuner::OnTick(int in_flight, double now_s) {
   if (!tracking()) return {};
   const science::TrackMove move = science_->tracker->OnTick(in_flight, now_s);
-  if (move.limit == 0) return {};
+  if (move.limit == 0) {
+    const int64_t before = prompt_budget_;
+    const bool moved = std::abs(PromptBudget() - before) > kBudgetDeadBand * static_cast<double>(before);
+    if (!moved) prompt_budget_ = before;
+    return moved ? TunerActions{SetLimit{view_.limit, prompt_budget_}} : TunerActions{};
+  }
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
   return {SetLimit{move.limit, PromptBudget()}, Save{}};

@@ -86,9 +86,8 @@ class Tuner {
   TunerActions Fail(int exit_code, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
-  int64_t PromptBudget() const;
+  int64_t PromptBudget();  // as of now; remembered
   void Track(int believed, int start);
-  science::StepModel LiveModel() const;
   bool tracking() const;
 
   const TunerOptions options_;
@@ -96,6 +95,7 @@ class Tuner {
   std::unique_ptr<Science> science_;
   EngineFacts facts_;
   double calibration_began_s_ = 0;
+  int64_t prompt_budget_ = 0;
   bool users_admitted_ = false;
 };
 

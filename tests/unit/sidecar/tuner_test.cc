@@ -139,6 +139,7 @@ TEST(TunerTest, ARestartResumesAtFourFifthsOfWhatItKnewWithoutAProbe) {
   World world;
   TunerOptions options = OptionsFor(50);
   options.resumed = {.limit = 20, .bound_by = "TimePerOutputToken", .a_ms = 10, .b_ms = 2};
+  options.resumed.step_model = science::StepModelOf({.a_ms = 10, .b_ms = 2});
   Tuner tuner(options);
   world.Do(tuner, tuner.OnEngineReady({}, 0));
   EXPECT_EQ(world.limit, 16);
