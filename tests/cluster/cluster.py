@@ -36,11 +36,11 @@ CACHE = pathlib.Path(os.environ.get("PATELLA_CACHE") or pathlib.Path.home() / ".
 FOLDER = pathlib.Path(__file__).resolve().parent
 LOCK = pathlib.Path("/run/lock/patella-cluster.lock")
 NODE = "patella-node"
+MODELS = "/var/lib/patella/models"  # on the node: CACHE/models, read-only
 CABLE = "patella0"
 HERE, THERE = "10.89.0.254", "10.89.0.1"
 POD_RANGE = "10.244.0.0/24"
 PAUSE_IMAGE = "registry.patella.dev/test/pause:1"
-CGROUP = "patella-cluster"
 SERVERS = (
     "etcd",
     "kube-apiserver",
@@ -117,6 +117,7 @@ def start_node() -> None:
             FOLDER / "node/init.py",
             STATE,
             CACHE,
+            MODELS,
         ],
     )
     try:
@@ -308,10 +309,11 @@ def up() -> None:
 
 
 def remove_cgroups() -> None:
-    """The kernel ended the containers; their empty control groups have to go by hand, innermost first."""
-    for root in pathlib.Path("/sys/fs/cgroup").glob("**/" + CGROUP):
-        for folder, _, _ in os.walk(root, topdown=False):
-            with contextlib.suppress(OSError):
+    """The kernel ended the containers; their empty control groups have to go by hand."""
+    known = [path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")]
+    for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
+        for folder in [*(root / name for name in known), root]:
+            with contextlib.suppress(OSError):  # not there, or another container runtime's too
                 os.rmdir(folder)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The first process of the node's own process, mount and network namespaces: `cluster.py` starts it by unshare(1).
 
-    init.py STATE CACHE
+    init.py STATE CACHE MODELS
 
 It gives the node mounts of its own, so that nothing of the machine is written outside STATE and nothing stays behind,
 and then reaps orphans for ever. When it ends, the kernel ends every process of the node, its containers included, and
@@ -54,11 +54,20 @@ def private_mounts(state: pathlib.Path, kept: list[pathlib.Path]) -> None:
         os.close(handle)
 
 
+def mount_models(source: pathlib.Path, target: pathlib.Path) -> None:
+    """What a node pool with models on its disks has: pods mount the folder by hostPath."""
+    source.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True)
+    mount("--bind", source, target)
+    mount("-o", "remount,bind,ro", target)
+
+
 def main() -> None:
     state, cache = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     private_mounts(state, [state, cache])
+    mount_models(cache / "models", pathlib.Path(sys.argv[3]))
     socket.sethostname("patella-node")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     pathlib.Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
