@@ -46,6 +46,7 @@ struct SidecarMetrics::Impl {
   metrics::Gauge queue = all.GetGauge("patella_queue");
   metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
   std::map<std::string, double> attainment;  // by target
+  std::string bound_by;                      // as last exported
 };
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
@@ -114,6 +115,15 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   }
   for (const KneeView& knee : tuner.knees)
     m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  for (const TargetView& target : tuner.targets) {
+    m.all.GetGauge("patella_slo_target_seconds", {{"slo", target.metric}}).Set(target.target_ms / 1e3);
+    m.all.GetGauge("patella_slo_target_ratio", {{"slo", target.metric}}).Set(target.quantile);
+  }
+  if (tuner.bound_by != m.bound_by) {
+    if (!m.bound_by.empty()) m.all.GetGauge("patella_limit_bound_by", {{"by", m.bound_by}}).Set(0);
+    m.bound_by = tuner.bound_by;
+    if (!m.bound_by.empty()) m.all.GetGauge("patella_limit_bound_by", {{"by", m.bound_by}}).Set(1);
+  }
   for (const TunerState state : kStates) {
     m.all.GetGauge("patella_tuner_state", {{"state", std::string(NameOf(state))}}).Set(tuner.state == state);
   }
