@@ -5,12 +5,15 @@
 #include <map>
 
 #include "lib/metrics/metrics.h"
+#include "sidecar/proxy/proxy.h"
 
 namespace patella::sidecar {
 namespace {
 
 constexpr std::array kStates = {TunerState::kBoot,   TunerState::kWarmUp, TunerState::kRamp,
                                 TunerState::kVerify, TunerState::kReady,  TunerState::kDegraded};
+constexpr std::array kRefusals = {Refusal::kLimit, Refusal::kQueueTimeout, Refusal::kNotReady, Refusal::kDraining};
+constexpr std::array kLiveDecisions = {"trim", "guard"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
 bool Meets(const StreamRecord& record, const TargetView& target) {
@@ -51,7 +54,15 @@ struct SidecarMetrics::Impl {
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
     : impl_(std::make_unique<Impl>(
-          metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {}
+          metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {
+  // Series that begin at 0: what happens first is then seen as an increase. Prometheus cannot tell that from a counter that
+  // appears with a 1.
+  for (const Refusal refusal : kRefusals) {
+    impl_->all.GetCounter("patella_admission_total",
+                          {{"outcome", "rejected"}, {"reason", std::string(LabelOf(refusal))}});
+  }
+  for (const char* reason : kLiveDecisions) impl_->all.GetCounter("patella_decisions_total", {{"reason", reason}});
+}
 
 SidecarMetrics::~SidecarMetrics() = default;
 

@@ -26,6 +26,18 @@ TEST(SidecarMetricsTest, TargetsAreExportedSoThatADashboardCanDrawThemBesideTheL
   EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd")", "0.99")));
 }
 
+TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeenAsAnIncrease) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  const std::string text = metrics.Text({}, {});
+  for (const char* reason : {"limit", "queue_timeout", "not_ready", "draining"}) {
+    EXPECT_THAT(text, HasSubstr(Series("patella_admission_total",
+                                       std::string(R"(outcome="rejected",reason=")") + reason + "\"", "0")));
+  }
+  for (const char* reason : {"trim", "guard"}) {
+    EXPECT_THAT(text, HasSubstr(Series("patella_decisions_total", std::string("reason=\"") + reason + "\"", "0")));
+  }
+}
+
 TEST(SidecarMetricsTest, WhatBindsTheLimitIsOneSeriesThatIs1) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;
