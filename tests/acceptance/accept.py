@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 import urllib.parse
-import urllib.request
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "clients"))
@@ -79,7 +78,7 @@ def main() -> int:
         tuned = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", OBJECTIVES=json.dumps(objectives),
                                 WORKLOAD_INPUT_TOKENS="128", WORKLOAD_OUTPUT_TOKENS="64")
         started.append(tuned)
-        status = json.load(urllib.request.urlopen(tuned.admin + "/status.json"))
+        status = harness.status_of(tuned.admin)
         limit = int(status["limit"])
         rate = 3 * max(p["tokens_per_second"] for p in status["curve"]["points"]) / 64
         print(f"learned limit {limit}, bound by {status['bound_by']}, calibration {status['calibration']}")
