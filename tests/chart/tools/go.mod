@@ -1,5 +1,5 @@
 // helm-unittest as a module of its own: it replaces a dependency, which `go install PACKAGE@VERSION` refuses.
-module patella.dev/tests/chart/untt
+module patella.dev/tests/chart/tools
 
 go 1.26.0
 
