@@ -233,7 +233,7 @@ def load_pause() -> None:
     folder = STATE / "images"
     folder.mkdir(exist_ok=True)
     run("gcc", "-static", "-Os", "-o", folder / "pause", FOLDER / "node/pause.c")
-    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, ["/usr/bin/pause"], [folder / "pause"], {})
+    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, [folder / "pause"], {})
     run(*ctr("images", "import", folder / "pause.tar"))
 
 
@@ -327,7 +327,7 @@ def down(quiet: bool = False) -> None:
     if STATE.exists():
         if not (STATE / "this-folder-belongs-to-a-test-cluster").exists() and any(STATE.iterdir()):
             raise Failure(
-                f"{STATE} is not a folder of this program: PATELLA_CLUSTER must name one that is empty or does not exist"
+                f"{STATE} is not a cluster's folder: PATELLA_CLUSTER must name one that is empty or does not exist"
             )
         shutil.rmtree(STATE)
         if not quiet:
