@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Patella on the running one-node cluster: images built and loaded, chart installed, sample applied and watched until it serves.
+"""Patella on the running one-node cluster: images built and loaded, chart installed, sample applied until it serves.
 
     install.py [--sample deploy/samples/smollm2.yaml] [--bin build/release/bin]
 
-Every step may be repeated: images are tagged by their content, so what has not changed is not rolled out again. Ends with
-`kubectl get idep`, a completion from the URL that answers, and the next commands. Exit 1 with what is wrong otherwise.
+Every step may be repeated: images are tagged by their content, so what has not changed is not rolled out again. Ends
+with `kubectl get idep`, a completion from the URL that answers, and the next commands. Exit 1 with what is wrong otherwise.
 """
 
 import argparse
@@ -49,9 +49,8 @@ def load_images(programs: pathlib.Path) -> dict[str, str]:
         reference, archive = line.split()[0], line.split()[-1]
         name, tags[name] = reference.rsplit("/", 1)[1].split(":")
         fresh = reference not in present
-        say(
-            f"  image {re.sub(r'  +', ': ', line.replace(str(ROOT) + '/', ''), count=1)}{'' if fresh else '  (there already)'}"
-        )
+        shown = re.sub(r"  +", ": ", line.replace(f"{ROOT}/", ""), count=1)
+        say(f"  image {shown}{'' if fresh else '  (there already)'}")
         if fresh:
             cluster.run(*cluster.ctr("images", "import", archive))
     return tags
@@ -117,17 +116,14 @@ def progress(namespace: str, name: str) -> tuple[dict, str]:
     thing = json.loads(kubectl(STATE, "get", "idep", name, "-n", namespace, "-o", "json"))
     pods = pods_of(namespace, name)
     for pod in pods:
-        if any(s.get("lastState", {}).get("terminated") for s in containers_of(pod)):
-            for s in containers_of(pod):
-                if ended := s.get("lastState", {}).get("terminated"):
-                    return (
-                        thing,
-                        f"{pod['metadata']['name']}: container {s['name']} ended with {ended['exitCode']} and was started again",
-                    )
-        if waiting := [s["state"]["waiting"] for s in containers_of(pod) if "waiting" in s["state"]]:
-            reason, message = waiting[0].get("reason", ""), waiting[0].get("message", "")
-            if reason not in ("PodInitializing", "ContainerCreating"):
-                return thing, f"{pod['metadata']['name']}: {reason} {message}"
+        pod_name = pod["metadata"]["name"]
+        for s in containers_of(pod):
+            waiting = s["state"].get("waiting", {})
+            if ended := s.get("lastState", {}).get("terminated"):
+                code = ended["exitCode"]
+                return thing, f"{pod_name}: container {s['name']} ended with {code} and was started again"
+            if waiting.get("reason", "PodInitializing") not in ("PodInitializing", "ContainerCreating"):
+                return thing, f"{pod_name}: {waiting['reason']} {waiting.get('message', '')}"
         if (view := status_of(pod)).get("state"):
             at = view["progress"]
             level = f", level {at['concurrency']}" if at["concurrency"] else ""
@@ -207,7 +203,7 @@ def main() -> int:
         install_chart(tags, [])
         applied = json.loads(kubectl(STATE, "apply", "-f", options.sample, "-o", "json"))
         say(
-            f"applied {options.sample} ({time.monotonic() - began:.0f} s); now the engine loads and the sidecar finds the limit"
+            f"applied {options.sample} ({time.monotonic() - began:.0f} s): the engine loads, the sidecar finds the limit"
         )
         summary(wait_until_ready(applied["metadata"]["namespace"], applied["metadata"]["name"]))
         return 0

@@ -10,7 +10,7 @@ from world import World, cluster, control_plane, install
 
 
 def write(path: pathlib.Path, what) -> None:
-    """`what()`'s text, or why there is none: evidence is gathered from a broken system, so each piece may fail by itself."""
+    """`what()`'s text, or why there is none: evidence comes from a broken system, so each piece may fail by itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         text = what()

@@ -5,8 +5,8 @@
     run.py SCENARIO [...]      on that cluster; each may be run alone and again
     run.py down                ends the cluster
 
-A scenario is a file of scenarios/, named after what happens. One that fails leaves a folder with objects, events, logs, metrics and
-the requests that were sent, and names it. Exit 77 (CTest: skipped) without root, but under CI that is a failure.
+A scenario is a file of scenarios/, named after what happens. One that fails leaves a folder with objects, events,
+logs, metrics and the requests that were sent, and names it. Exit 77 (CTest: skipped) without root, but under CI that is a failure.
 """
 
 import importlib

@@ -27,8 +27,8 @@ TARGET_MS = 80
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
 SIZES = [(INPUT_TOKENS, OUTPUT_TOKENS)]
 
-# Pods that keep the strictest Pod Security Standard read the model from a claim; one compute thread each, so that two of them do not
-# take each other's time on two cores.
+# Pods that keep the strictest Pod Security Standard read the model from a claim; one compute thread each, so that two
+# of them do not take each other's time on two cores.
 SETTING = [
     {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""The API server is away for a minute: serving goes on at the learned limit, and everybody catches up when it is back."""
+"""The API server is away for a minute: serving goes on at the learned limit, and everybody catches up afterwards."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The user lowers the ceiling: every pod enforces it within seconds, without a restart, and the learned limit returns when it goes."""
+"""The user lowers the ceiling: every pod enforces it within seconds and without a restart, and lifts it again."""
 
 import concurrent.futures
 import json

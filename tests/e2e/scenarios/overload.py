@@ -1,4 +1,4 @@
-"""Three times as many clients as the limit come through the ClusterIP: the surplus is told to come again, the rest hold the target."""
+"""Three times as many clients as the limit: the surplus is told to come again, and the rest hold the target."""
 
 import json
 import socket

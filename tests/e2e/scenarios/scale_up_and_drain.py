@@ -1,4 +1,4 @@
-"""Under load a second replica comes and goes again: the new one takes requests, and no request is lost when it drains."""
+"""Under load a second replica comes and goes again: it takes requests, and none is lost when it drains."""
 
 from world import World, check
 

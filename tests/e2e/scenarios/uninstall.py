@@ -1,4 +1,4 @@
-"""Deleting the object leaves nothing of it; uninstalling keeps the kinds and their objects, or not, as the values say."""
+"""Deleting the object leaves nothing of it; uninstalling keeps the kinds and their objects if the values say so."""
 
 import json
 
