@@ -310,11 +310,18 @@ def up() -> None:
 
 def remove_cgroups() -> None:
     """The kernel ended the containers; their empty control groups have to go by hand."""
-    known = [path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")]
-    for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
-        for folder in [*(root / name for name in known), root]:
-            with contextlib.suppress(OSError):  # not there, or another container runtime's too
-                os.rmdir(folder)
+    known = {path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")}
+
+    def gone() -> bool:
+        left = False
+        for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
+            for folder in [*(f for f in root.iterdir() if f.name in known), root]:
+                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's too
+                    os.rmdir(folder)
+            left = left or any(f.name in known for f in root.iterdir()) if root.exists() else left
+        return not left
+
+    servers.wait_for(gone, 10, "the containers' control groups are removed")
 
 
 def down(quiet: bool = False) -> None:

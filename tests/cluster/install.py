@@ -4,7 +4,7 @@
     install.py [--sample deploy/samples/smollm2.yaml] [--bin build/release/bin]
 
 Every step may be repeated: images are tagged by their content, so what has not changed is not rolled out again. Ends
-with `kubectl get idep`, a completion from the URL that answers, and the next commands. Exit 1 with what is wrong otherwise.
+with `kubectl get idep`, a completion from the URL that answers, and the next commands; else exit 1 with what is wrong.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The engine dies under load: clients are told to come again, it is started anew, and the learned limit is still there."""
+"""The engine dies under load: clients are told to come again, it is started anew, and the limit is still there."""
 
 from world import World, check
 
