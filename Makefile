@@ -58,7 +58,7 @@ check: build ## The quick tests: no root, no network, no model (2 minutes at mos
 	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS)
 
 .PHONY: test
-test: build model clients ## Every test but the long ones: what CI runs
+test: build model clients kubernetes chart-tools ## Every test but the long ones: what CI runs
 	@cd $(BUILD) && ctest --output-on-failure -LE soak -j1
 
 .PHONY: clients
@@ -66,6 +66,15 @@ clients: setup-demo
 	@tools/setup/venv.sh python-clients >/dev/null
 	@tools/setup/venv.sh python-tgi-client >/dev/null
 	@tools/setup/venv.sh python-llamacpp >/dev/null
+
+.PHONY: kubernetes
+kubernetes: setup-demo ## Build a real Kubernetes control plane for the tests, once (6 minutes on two cores)
+	@tools/setup/install.sh kubernetes
+	@tools/setup/kubernetes.sh control-plane >/dev/null
+
+.PHONY: chart-tools
+chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (8 minutes on two cores)
+	@tests/chart/tools.sh >/dev/null
 
 .PHONY: accept
 accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)
