@@ -17,6 +17,7 @@ cache=${PATELLA_CACHE:-$HOME/.cache/patella}
 root=$cache/kubernetes
 key=$(sha256sum "$module/go.sum" | cut -c1-12)
 assets=${KUBEBUILDER_ASSETS:-}
+own=$root/$key  # what is built here of Kubernetes' own
 [ -z "$assets" ] || key+=-assets-$(sha256sum <<<"$assets" | cut -c1-8)
 bin=$root/$key
 
@@ -42,8 +43,12 @@ tool() { awk -v name="$1" '$1 == name {print $2, $3}' "$module/tools.txt"; }
 # The file that a program is kept in: Kubernetes' own under the key of go.sum, the others by version.
 file_of() {
   local package version
+  if [ -n "$assets" ] && [ -x "$assets/$1" ]; then
+    echo "$assets/$1"
+    return
+  fi
   read -r package version < <(tool "$1") || true
-  if [ -n "${package:-}" ]; then echo "$root/tools/$1-$version"; else echo "$bin/$1"; fi
+  if [ -n "${package:-}" ]; then echo "$root/tools/$1-$version"; else echo "$own/$1"; fi
 }
 
 missing=()
@@ -56,7 +61,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 
-mkdir -p "$bin" "$root/tools" "$root/logs"
+mkdir -p "$bin" "$own" "$root/tools" "$root/logs"
 exec 9>"$root/lock"
 if ! flock -n 9; then
   echo "waiting for another run that builds Kubernetes" >&2
@@ -90,10 +95,6 @@ for name in "${missing[@]}"; do
   count=$((count + 1))
   file=$(file_of "$name")
   if [ ! -x "$file" ]; then
-    if [ -n "$assets" ] && [ -x "$assets/$name" ]; then
-      ln -sfn "$assets/$name" "$file"
-      continue
-    fi
     [ -n "$go" ] || go=$("$here/go.sh")
     partial=$root/tools/.partial-$name
     rm -rf "$partial"
