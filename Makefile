@@ -97,8 +97,9 @@ sanitize: ## Unit and sidecar tests under AddressSanitizer, UndefinedBehaviorSan
 	@$(MAKE) check PRESET=tsan
 
 .PHONY: generate
-generate: setup-test ## Make CRDs, C++ types and docs/api.md from lib/api/v1alpha1
+generate: setup-test ## Make CRDs, C++ types and docs/api.md from lib/api/v1alpha1, and what the chart copies
 	@python3 tools/generate_api.py
+	@python3 tools/chart.py
 
 .PHONY: format
 format: setup-test ## Format all C++ with clang-format

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Makes what charts/patella copies from elsewhere, so that each thing has one source:
 
-    deploy/crds/*.yaml                  -> templates/crds/*.yaml     behind crds.enabled, with crds.keep
-    deploy/accelerators/*.yaml          -> files/accelerators/*.yaml
-    deploy/rbac/operator-rules.yaml     -> files/operator-rules.yaml
-    deploy/alerts/patella.rules.yaml    -> files/alerts.yaml
-    deploy/dashboards/patella.json      -> files/dashboard.json
-    values.yaml                         -> values.schema.json and the table in README.md
+deploy/crds/*.yaml                  -> templates/crds/*.yaml     behind crds.enabled, with crds.keep
+deploy/accelerators/*.yaml          -> files/accelerators/*.yaml
+deploy/rbac/operator-rules.yaml     -> files/operator-rules.yaml
+deploy/alerts/patella.rules.yaml    -> files/alerts.yaml
+deploy/dashboards/patella.json      -> files/dashboard.json
+values.yaml                         -> values.schema.json and the table in README.md
 
-    tools/chart.py            writes them
-    tools/chart.py --check    writes nothing; says which differ, and fails if any does
+tools/chart.py            writes them
+tools/chart.py --check    writes nothing; says which differ, and fails if any does
 """
 
 import json
@@ -28,42 +28,91 @@ STRING_MAP = {"type": "object", "additionalProperties": {"type": "string"}}
 OBJECT = {"type": "object"}  # a Kubernetes type: the API server knows its fields
 OBJECTS = {"type": "array", "items": OBJECT}
 STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
-IMAGE = {"digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}, "repository": {"type": "string", "minLength": 1}}
+IMAGE = {
+    "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "repository": {"type": "string", "minLength": 1},
+}
 SPECIAL = {
     "replicaCount": {"type": "integer", "minimum": 0},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     **{f"{of}image.{name}": schema for of in ("", "sidecar.", "engine.") for name, schema in IMAGE.items()},
-    "imagePullSecrets": {"type": "array", "items": {"type": "object", "required": ["name"], "additionalProperties": False,
-                                                    "properties": {"name": {"type": "string"}}}},
+    "imagePullSecrets": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"type": "string"}},
+        },
+    },
     "watchNamespaces": STRINGS,
     "workers": {"type": "integer", "minimum": 1, "maximum": 64},
     "logLevel": {"enum": ["trace", "debug", "info", "warn", "error", "off"]},
     "hostModelDir": {"type": "string", "pattern": "^(/.*)?$"},
-    "extraEnv": {"type": "array", "items": {"type": "object", "required": ["name"], "additionalProperties": False,
-                                            "properties": {"name": {"type": "string"}, "value": {"type": "string"}, "valueFrom": OBJECT}}},
+    "extraEnv": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"type": "string"}, "value": {"type": "string"}, "valueFrom": OBJECT},
+        },
+    },
     "extraArgs": {"type": "array", "items": {"type": "string"}},
     "leaderElection.flowSchema.matchingPrecedence": {"type": "integer", "minimum": 1, "maximum": 10000},
     "acceleratorClasses.exclude": STRINGS,
     "revisionHistoryLimit": {"type": "integer", "minimum": 0},
     "terminationGracePeriodSeconds": {"type": "integer", "minimum": 0},
-    "podDisruptionBudget.maxUnavailable": {"oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+%$"}]},
+    "podDisruptionBudget.maxUnavailable": {
+        "oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]+%$"}]
+    },
     "networkPolicy.metricsFrom": OBJECTS,
-    "networkPolicy.apiServerPorts": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
+    "networkPolicy.apiServerPorts": {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+    },
     "metrics.service.port": {"type": "integer", "minimum": 1, "maximum": 65535},
     "prometheusRule.runbookUrl": {"type": "string", "pattern": "^https?://"},
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
-    **{name: STRING_MAP for name in ("commonLabels", "commonAnnotations", "serviceAccount.annotations", "podAnnotations", "podLabels", "nodeSelector",
-                                     "metrics.service.annotations", "metrics.serviceMonitor.labels", "metrics.podMonitor.labels", "dashboard.labels",
-                                     "dashboard.annotations", "prometheusRule.labels", "prometheusRule.alertLabels")},
+    **{
+        name: STRING_MAP
+        for name in (
+            "commonLabels",
+            "commonAnnotations",
+            "serviceAccount.annotations",
+            "podAnnotations",
+            "podLabels",
+            "nodeSelector",
+            "metrics.service.annotations",
+            "metrics.serviceMonitor.labels",
+            "metrics.podMonitor.labels",
+            "dashboard.labels",
+            "dashboard.annotations",
+            "prometheusRule.labels",
+            "prometheusRule.alertLabels",
+        )
+    },
     **{name: OBJECT for name in ("resources", "affinity", "podSecurityContext", "securityContext")},
-    **{name: OBJECTS for name in ("tolerations", "topologySpreadConstraints", "metrics.serviceMonitor.relabelings",
-                                  "metrics.serviceMonitor.metricRelabelings", "metrics.podMonitor.metricRelabelings")},
-    **{name: {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"} for name in ("metrics.serviceMonitor.interval", "metrics.podMonitor.interval")},
+    **{
+        name: OBJECTS
+        for name in (
+            "tolerations",
+            "topologySpreadConstraints",
+            "metrics.serviceMonitor.relabelings",
+            "metrics.serviceMonitor.metricRelabelings",
+            "metrics.podMonitor.metricRelabelings",
+        )
+    },
+    **{
+        name: {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"}
+        for name in ("metrics.serviceMonitor.interval", "metrics.podMonitor.interval")
+    },
 }
 
 
 def described_values(text: str) -> list[tuple[str, str]]:
-    """The dotted path of each value with the comment lines directly above it; values inside flow style or free-form blocks have none."""
+    """The dotted path of each value with the comment directly above it; values in flow style have none."""
     found, path, comment = [], [], []
     for line in text.splitlines():
         if match := re.match(r"( *)# (.*)", line):
@@ -89,8 +138,13 @@ def schema_of(path: str, value, comments: dict[str, str]) -> dict:
     if path in SPECIAL:
         schema = dict(SPECIAL[path])
     elif isinstance(value, dict) and value:
-        schema = {"type": "object", "additionalProperties": False,
-                  "properties": {name: schema_of(f"{path}.{name}" if path else name, inner, comments) for name, inner in value.items()}}
+        schema = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: schema_of(f"{path}.{name}" if path else name, inner, comments) for name, inner in value.items()
+            },
+        }
     elif isinstance(value, bool):
         schema = {"type": "boolean"}
     elif isinstance(value, str):
@@ -144,14 +198,23 @@ def crd_template(text: str, source: str) -> str:
     stop = next(i for i in range(start + 1, len(lines)) if not re.match(r"\s|#", lines[i]))
     head = "".join(line for line in lines[:start] if not line.startswith(("#", "---")))
     annotations = " ".join(["dict", *(json.dumps(part) for item in own.items() for part in item)])
-    return ("{{- /* " + MADE_BY.format(source) + " */}}\n{{- if .Values.crds.enabled }}\n"
-            "{{- $own := " + annotations + " }}\n{{- if .Values.crds.keep }}\n{{- $_ := set $own \"helm.sh/resource-policy\" \"keep\" }}\n{{- end }}\n" +
-            escape(head) + "metadata:\n  name: " + crd["metadata"]["name"] + "\n"
-            "  {{- include \"patella.metadata\" (list . dict $own) | nindent 2 }}\n" + escape("".join(lines[stop:])).rstrip() + "\n{{- end }}\n")
+    return (
+        "{{- /* " + MADE_BY.format(source) + " */}}\n{{- if .Values.crds.enabled }}\n"
+        "{{- $own := "
+        + annotations
+        + ' }}\n{{- if .Values.crds.keep }}\n{{- $_ := set $own "helm.sh/resource-policy" "keep" }}\n{{- end }}\n'
+        + escape(head)
+        + "metadata:\n  name: "
+        + crd["metadata"]["name"]
+        + "\n"
+        '  {{- include "patella.metadata" (list . dict $own) | nindent 2 }}\n'
+        + escape("".join(lines[stop:])).rstrip()
+        + "\n{{- end }}\n"
+    )
 
 
 def escape(text: str) -> str:
-    return text.replace("{{", "{{ \"{{\" }}")
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def outputs() -> dict[pathlib.Path, str]:
@@ -159,8 +222,13 @@ def outputs() -> dict[pathlib.Path, str]:
     for source in sorted((ROOT / "deploy/crds").glob("*.yaml")):
         made[CHART / "templates/crds" / source.name] = crd_template(source.read_text(), f"deploy/crds/{source.name}")
     for source in sorted((ROOT / "deploy/accelerators").glob("*.yaml")):
-        made[CHART / "files/accelerators" / source.name] = f"# {MADE_BY.format(f'deploy/accelerators/{source.name}')}\n{source.read_text()}"
-    for source, target in (("deploy/rbac/operator-rules.yaml", "operator-rules.yaml"), ("deploy/alerts/patella.rules.yaml", "alerts.yaml")):
+        made[CHART / "files/accelerators" / source.name] = (
+            f"# {MADE_BY.format(f'deploy/accelerators/{source.name}')}\n{source.read_text()}"
+        )
+    for source, target in (
+        ("deploy/rbac/operator-rules.yaml", "operator-rules.yaml"),
+        ("deploy/alerts/patella.rules.yaml", "alerts.yaml"),
+    ):
         made[CHART / "files" / target] = f"# {MADE_BY.format(source)}\n{(ROOT / source).read_text()}"
     # JSON has no comments; the dashboard is the same byte for byte.
     made[CHART / "files/dashboard.json"] = (ROOT / "deploy/dashboards/patella.json").read_text()

@@ -1,6 +1,6 @@
-"""JSON schemas for kubeconform, made offline: Kubernetes' own kinds from its OpenAPI document, custom kinds from their CRDs.
+"""JSON schemas for kubeconform, made offline: Kubernetes' own kinds from its OpenAPI document, others from CRDs.
 
-Strict: an object that lists its properties takes no others. References are resolved in place, so that each file stands alone.
+Strict: an object that lists its properties takes no others. References are resolved in place: each file stands alone.
 """
 
 import copy
@@ -31,8 +31,11 @@ def closed(schema, definitions: dict, above: tuple = ()):
     if schema.get("x-kubernetes-int-or-string") or schema.get("format") == "int-or-string":
         return {"type": ["string", "integer"]}
     # Below "properties" the keys are names of fields, "$ref" and "default" among them.
-    result = {key: closed(value, definitions, above) for key, value in schema.items()
-              if not key.startswith("x-") and key not in ("format", "default", "properties")}
+    result = {
+        key: closed(value, definitions, above)
+        for key, value in schema.items()
+        if not key.startswith("x-") and key not in ("format", "default", "properties")
+    }
     if "properties" in schema:
         result["properties"] = {key: closed(value, definitions, above) for key, value in schema["properties"].items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
@@ -57,8 +60,12 @@ def write(folder: pathlib.Path, swagger: pathlib.Path, crds: list[pathlib.Path],
         crd = yaml.safe_load(path.read_text())
         for version in crd["spec"]["versions"]:
             schema = copy.deepcopy(version["schema"]["openAPIV3Schema"])
-            schema.setdefault("properties", {}).update({"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": meta})
+            schema.setdefault("properties", {}).update(
+                {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": meta}
+            )
             known[crd["spec"]["group"], version["name"], crd["spec"]["names"]["kind"]] = schema
     for api_version, kind in wanted:
         group, _, version = api_version.rpartition("/")
-        (folder / file_name(kind, group, version)).write_text(json.dumps(closed(known[group, version, kind], definitions)))
+        (folder / file_name(kind, group, version)).write_text(
+            json.dumps(closed(known[group, version, kind], definitions))
+        )

@@ -14,35 +14,18 @@ import unittest
 import yaml
 
 import schemas
+from helms import CHART, ROOT, helm, tools
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parents[1]
-CHART = ROOT / "charts/patella"
 CASES = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
 NAMESPACE = "patella-system"
 MONITORING = [f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")]
 
 
-@functools.cache
-def tools() -> pathlib.Path:
-    folder = pathlib.Path(subprocess.run([HERE / "tools.sh", "--where"], check=True, capture_output=True, text=True).stdout.strip())
-    if not (folder / ".complete").exists():
-        raise SystemExit("helm and the others are missing: run tests/chart/tools.sh")
-    return folder
-
-
-def helm(major: int, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess:
-    """Helm with a home of its own: no plugin and no repository of the user's."""
-    with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run([tools() / ("helm3" if major == 3 else "helm"), *arguments], capture_output=True, text=True,
-                              env={"PATH": os.environ["PATH"], "HOME": home})
-    if ok and done.returncode:
-        raise AssertionError(f"helm {' '.join(map(str, arguments))}:\n{done.stdout}{done.stderr}")
-    return done
-
-
 def template(major: int, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess:
-    return helm(major, "template", "patella", str(CHART), "-n", NAMESPACE, "--kube-version", "1.35.0", *arguments, ok=ok)
+    return helm(
+        major, "template", "patella", str(CHART), "-n", NAMESPACE, "--kube-version", "1.35.0", *arguments, ok=ok
+    )
 
 
 @functools.cache
@@ -60,8 +43,11 @@ def of_kind(text: str, *kinds: str) -> list[dict]:
 
 
 def golden_text(text: str) -> str:
-    """The objects in a fixed order. What is a copy of another file is named, not repeated: chart.generated compares those."""
-    items = sorted(copy.deepcopy(objects(text)), key=lambda item: (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]))
+    """The objects in a fixed order. Copies of other files are named, not repeated: chart.generated has those."""
+    items = sorted(
+        copy.deepcopy(objects(text)),
+        key=lambda item: (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]),
+    )
     for item in items:
         if item["kind"] == "CustomResourceDefinition":
             item["spec"] = "of deploy/crds"
@@ -74,12 +60,18 @@ def golden_text(text: str) -> str:
 
 
 def pod_specs(text: str) -> list[tuple[str, dict]]:
-    specs = [(item["metadata"]["name"], item["spec"]["template"]["spec"]) for item in of_kind(text, "Deployment", "Job")]
+    specs = [
+        (item["metadata"]["name"], item["spec"]["template"]["spec"]) for item in of_kind(text, "Deployment", "Job")
+    ]
     return specs + [(item["metadata"]["name"], item["spec"]) for item in of_kind(text, "Pod")]
 
 
 def rules_of(text: str) -> list[tuple[str, dict]]:
-    return [(f"{role['kind']} {role['metadata']['name']}", rule) for role in of_kind(text, "Role", "ClusterRole") for rule in role["rules"]]
+    return [
+        (f"{role['kind']} {role['metadata']['name']}", rule)
+        for role in of_kind(text, "Role", "ClusterRole")
+        for rule in role["rules"]
+    ]
 
 
 class Rendering(unittest.TestCase):
@@ -87,7 +79,16 @@ class Rendering(unittest.TestCase):
         for major in (3, 4):
             for case in CASES:
                 with self.subTest(helm=major, case=case):
-                    done = helm(major, "lint", "--strict", "--kube-version", "1.35.0", str(CHART), "-f", str(HERE / "values" / f"{case}.yaml"))
+                    done = helm(
+                        major,
+                        "lint",
+                        "--strict",
+                        "--kube-version",
+                        "1.35.0",
+                        str(CHART),
+                        "-f",
+                        str(HERE / "values" / f"{case}.yaml"),
+                    )
                     self.assertNotRegex(done.stdout + done.stderr, r"\[(WARNING|ERROR)\]")
 
     def test_both_helms_render_the_same(self):
@@ -100,13 +101,29 @@ class Rendering(unittest.TestCase):
                 golden, text = HERE / "golden" / f"{case}.yaml", golden_text(rendered(4, case))
                 if os.environ.get("PATELLA_GOLDEN") == "write":
                     golden.write_text(text)
-                difference = difflib.unified_diff(golden.read_text().splitlines(), text.splitlines(), "golden", "rendered", lineterm="", n=2)
+                difference = difflib.unified_diff(
+                    golden.read_text().splitlines(), text.splitlines(), "golden", "rendered", lineterm="", n=2
+                )
                 self.assertEqual("\n".join(difference), "", "PATELLA_GOLDEN=write rewrites it")
 
     def test_the_notes_name_the_next_commands(self):
         for major in (3, 4):
-            done = helm(major, "install", "patella", str(CHART), "-n", "a", "--dry-run=client", "--kube-version", "1.35.0", ok=False) \
-                if major == 3 else None
+            done = (
+                helm(
+                    major,
+                    "install",
+                    "patella",
+                    str(CHART),
+                    "-n",
+                    "a",
+                    "--dry-run=client",
+                    "--kube-version",
+                    "1.35.0",
+                    ok=False,
+                )
+                if major == 3
+                else None
+            )
             if done is not None and "unknown flag" not in done.stderr and done.returncode == 0:
                 self.assertIn("helm test patella -n a", done.stdout)
 
@@ -146,8 +163,18 @@ class Values(unittest.TestCase):
         walk(json.loads((CHART / "values.schema.json").read_text()), "")
 
     def test_values_of_the_wrong_kind_are_refused(self):
-        for wrong in ("replicaCount=two", "image.pullPolicy=Sometimes", "image.digest=abc", "watchNamespaces=models", "workers=0", "logLevel=loud",
-                      "crds.keep=perhaps", "networkPolicy.apiServerPorts[0]=0", "prometheusRule.runbookUrl=here", "metrics.podMonitor.interval=soon"):
+        for wrong in (
+            "replicaCount=two",
+            "image.pullPolicy=Sometimes",
+            "image.digest=abc",
+            "watchNamespaces=models",
+            "workers=0",
+            "logLevel=loud",
+            "crds.keep=perhaps",
+            "networkPolicy.apiServerPorts[0]=0",
+            "prometheusRule.runbookUrl=here",
+            "metrics.podMonitor.interval=soon",
+        ):
             with self.subTest(wrong):
                 self.assertNotEqual(template(4, "--set", wrong, ok=False).returncode, 0)
 
@@ -178,8 +205,19 @@ class Schemas(unittest.TestCase):
             schemas.write(pathlib.Path(folder), tools() / "swagger.json", crds, wanted)
 
             def conform(text: str) -> subprocess.CompletedProcess:
-                return subprocess.run([tools() / "kubeconform", "-strict", "-summary", "-schema-location", f"{folder}/{schemas.LOCATION}", "-"],
-                                      input=text, capture_output=True, text=True)
+                return subprocess.run(
+                    [
+                        tools() / "kubeconform",
+                        "-strict",
+                        "-summary",
+                        "-schema-location",
+                        f"{folder}/{schemas.LOCATION}",
+                        "-",
+                    ],
+                    input=text,
+                    capture_output=True,
+                    text=True,
+                )
 
             for name, text in texts.items():
                 with self.subTest(name):
@@ -187,7 +225,11 @@ class Schemas(unittest.TestCase):
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                     self.assertIn(f"Valid: {len(objects(text))}, Invalid: 0, Errors: 0, Skipped: 0", done.stdout)
             # The check itself can fail: a field that Kubernetes does not know, and a value of the wrong type.
-            for wrong in (("replicas: 2", "replicaz: 2"), ("replicas: 2", "replicas: two"), ("failureThreshold: 60", "failureTreshold: 60")):
+            for wrong in (
+                ("replicas: 2", "replicaz: 2"),
+                ("replicas: 2", "replicas: two"),
+                ("failureThreshold: 60", "failureTreshold: 60"),
+            ):
                 self.assertIn(wrong[0], rendered(4, "default"))
                 self.assertNotEqual(conform(rendered(4, "default").replace(*wrong, 1)).returncode, 0, wrong)
 
@@ -207,7 +249,11 @@ class Rights(unittest.TestCase):
                     self.assertNotIn("nonResourceURLs", rule)
 
     def test_cluster_wide_the_operator_has_exactly_the_rules_of_deploy_rbac(self):
-        (role,) = [role for role in of_kind(rendered(4, "default"), "ClusterRole") if role["metadata"]["name"] == f"{NAMESPACE}-patella"]
+        (role,) = [
+            role
+            for role in of_kind(rendered(4, "default"), "ClusterRole")
+            if role["metadata"]["name"] == f"{NAMESPACE}-patella"
+        ]
         self.assertEqual(role["rules"], self.source["cluster"] + self.source["namespaced"])
 
     def test_with_watch_namespaces_the_cluster_role_only_reads(self):
@@ -218,13 +264,19 @@ class Rights(unittest.TestCase):
             self.assertLessEqual(set(rule["verbs"]), {"get", "list", "watch"})
         roles = {role["metadata"]["namespace"]: role["rules"] for role in of_kind(text, "Role")}
         self.assertEqual(roles, {"models": self.source["namespaced"], "staging": self.source["namespaced"]})
-        bindings = {(item["metadata"]["namespace"], item["subjects"][0]["namespace"]) for item in of_kind(text, "RoleBinding")}
+        bindings = {
+            (item["metadata"]["namespace"], item["subjects"][0]["namespace"]) for item in of_kind(text, "RoleBinding")
+        }
         self.assertEqual(bindings, {("models", NAMESPACE), ("staging", NAMESPACE)})
 
     def test_what_the_autotuners_get_the_operator_has_itself(self):
         # The API server refuses to let anybody make a Role with more rights than his own.
-        needed = {("patella.dev", "inferencedeployments"): {"get", "list", "watch"}, ("patella.dev", "inferencedeployments/status"): {"get", "patch"},
-                  ("patella.dev", "inferencedeployments/scale"): {"get", "patch"}, ("coordination.k8s.io", "leases"): {"get", "watch", "update", "patch"}}
+        needed = {
+            ("patella.dev", "inferencedeployments"): {"get", "list", "watch"},
+            ("patella.dev", "inferencedeployments/status"): {"get", "patch"},
+            ("patella.dev", "inferencedeployments/scale"): {"get", "patch"},
+            ("coordination.k8s.io", "leases"): {"get", "watch", "update", "patch"},
+        }
         has = {}
         for rule in self.source["namespaced"]:
             for group in rule["apiGroups"]:
@@ -270,7 +322,13 @@ class PodSecurity(unittest.TestCase):
 
 class Objects(unittest.TestCase):
     def test_every_object_carries_the_labels_and_belongs_somewhere(self):
-        cluster_scoped = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "AcceleratorClass", "FlowSchema"}
+        cluster_scoped = {
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "CustomResourceDefinition",
+            "AcceleratorClass",
+            "FlowSchema",
+        }
         for case in CASES:
             for item in objects(rendered(4, case)):
                 name = f"{item['kind']} {item['metadata']['name']}"
@@ -308,7 +366,10 @@ class Objects(unittest.TestCase):
     def test_the_dashboard_and_the_alerts_arrive_whole(self):
         text = rendered(4, "all")
         (dashboard,) = [item for item in of_kind(text, "ConfigMap") if "patella.json" in item.get("data", {})]
-        self.assertEqual(json.loads(dashboard["data"]["patella.json"]), json.loads((ROOT / "deploy/dashboards/patella.json").read_text()))
+        self.assertEqual(
+            json.loads(dashboard["data"]["patella.json"]),
+            json.loads((ROOT / "deploy/dashboards/patella.json").read_text()),
+        )
         self.assertEqual(dashboard["metadata"]["labels"]["grafana_dashboard"], "1")
         (rule,) = of_kind(text, "PrometheusRule")
         source = yaml.safe_load((ROOT / "deploy/alerts/patella.rules.yaml").read_text())
@@ -322,8 +383,12 @@ class Objects(unittest.TestCase):
 class Suites(unittest.TestCase):
     def test_helm_unittest(self):
         with tempfile.TemporaryDirectory() as home:
-            done = subprocess.run([tools() / "untt", "--strict", "-f", os.path.relpath(HERE / "suites" / "*.yaml", CHART), CHART], capture_output=True,
-                                  text=True, env={"PATH": os.environ["PATH"], "HOME": home})
+            done = subprocess.run(
+                [tools() / "untt", "--strict", "-f", os.path.relpath(HERE / "suites" / "*.yaml", CHART), CHART],
+                capture_output=True,
+                text=True,
+                env={"PATH": os.environ["PATH"], "HOME": home},
+            )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         suites = len(list((HERE / "suites").glob("*.yaml")))
         self.assertRegex(done.stdout, rf"Test Suites: {suites} passed, {suites} total")

@@ -17,8 +17,28 @@ METRIC_LIST = ROOT / "lib/metrics/list.cc"
 SIDECAR_LABELS = {"model_name", "deployment", "revision"}
 TARGET_LABELS = {"namespace", "pod", "container", "job", "instance"}
 WORDS = {  # of PromQL itself
-    "sum", "avg", "min", "max", "count", "by", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "vector", "rate", "increase",
-    "histogram_quantile", "label_replace", "max_over_time", "le", "inf", "bool",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "count",
+    "by",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "and",
+    "or",
+    "unless",
+    "vector",
+    "rate",
+    "increase",
+    "histogram_quantile",
+    "label_replace",
+    "max_over_time",
+    "le",
+    "inf",
+    "bool",
 }
 
 
@@ -39,7 +59,11 @@ def panels() -> list[dict]:
 
 
 def queries() -> list[Query]:
-    return [Query(panel["title"], target["refId"], target["expr"], target.get("instant", False)) for panel in panels() for target in panel["targets"]]
+    return [
+        Query(panel["title"], target["refId"], target["expr"], target.get("instant", False))
+        for panel in panels()
+        for target in panel["targets"]
+    ]
 
 
 def expand(expression: str, rate_interval: str, **variables: str) -> str:
@@ -53,7 +77,7 @@ def alerts() -> list[dict]:
 
 
 def metric_list() -> dict[str, set[str]]:
-    """Every series name that a program may export, with the labels of its line in list.cc; histograms under their three suffixes."""
+    """Every series that a program may export, with the labels of its line in list.cc; histograms under three names."""
     found = {}
     line = r'\{"([a-z_0-9]+)",\s*k(Counter|Gauge|Histogram),\s*"(?:[^"\\]|\\.)*",\s*\{([^}]*)\}'
     for name, kind, labels in re.findall(line, METRIC_LIST.read_text()):
@@ -68,7 +92,7 @@ def without_text(expression: str) -> str:
 
 
 def metrics_in(expression: str) -> set[str]:
-    """Names of series: words that are neither PromQL's nor labels (within braces, or in the lists of by, on, ignoring and group_*)."""
+    """Names of series: words that are neither PromQL's nor labels (in braces, or after by, on, ignoring, group_*)."""
     text = without_text(expression)
     text = re.sub(r"\{[^}]*\}", "", text)
     text = re.sub(r"\b(by|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", text)
@@ -78,8 +102,10 @@ def metrics_in(expression: str) -> set[str]:
 
 def labels_by_metric(expression: str) -> list[tuple[str, set[str]]]:
     """Each selector's metric and the labels that it matches on."""
-    return [(name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels)))
-            for name, labels in re.findall(r"([A-Za-z_]\w*)\{([^}]*)\}", without_text(expression))]
+    return [
+        (name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels)))
+        for name, labels in re.findall(r"([A-Za-z_]\w*)\{([^}]*)\}", without_text(expression))
+    ]
 
 
 def grouping_labels(expression: str) -> set[str]:

@@ -1,7 +1,8 @@
-"""A real Prometheus scrapes a real sidecar and engine under three times their load; no query of the dashboard may come back empty.
+"""A real Prometheus scrapes a real sidecar and engine under three times their load; no query of the dashboard is empty.
 
-The sidecar calibrates first, so that there is a curve; the load is refused in part, one client leaves, and at the end the engine is
-killed, so that there are errors to show. Stat panels are evaluated while the load runs, the others over the whole time.
+The sidecar calibrates first, so that there is a curve; the load is refused in part, one client leaves, and at the end
+the engine is killed, so that there are errors to show. Stat panels are evaluated while the load runs, the others
+over the whole time.
 """
 
 import asyncio
@@ -24,18 +25,46 @@ import harness  # noqa: E402
 from load_client import LoadClient  # noqa: E402
 
 LABELS = {"model_name": "smollm2", "deployment": "chat", "revision": "0a1b2c3d"}
-OBJECTIVES = json.dumps({"latency": [{"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 100},
-                                     {"metric": "TimeToFirstToken", "quantile": "0.90", "targetMs": 4000},
-                                     {"metric": "EndToEnd", "quantile": "0.90", "targetMs": 20000}]})
+OBJECTIVES = json.dumps(
+    {
+        "latency": [
+            {"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 100},
+            {"metric": "TimeToFirstToken", "quantile": "0.90", "targetMs": 4000},
+            {"metric": "EndToEnd", "quantile": "0.90", "targetMs": 20000},
+        ]
+    }
+)
 SIZES = [(40, 24)]
 LOAD_SECONDS = 15
 
 # What must not only be there but be above zero under this load.
-ABOVE_ZERO = {"Limit", "In flight", "Goodput", "Rejected", "Replicas", "Curve: latency over concurrency", "Limit against in-flight", "Time per output token",
-              "Time to first token", "End to end", "Gap between tokens", "Admitted and rejected", "Errors", "Batch in the engine", "Cost of calibration"}
+ABOVE_ZERO = {
+    "Limit",
+    "In flight",
+    "Goodput",
+    "Rejected",
+    "Replicas",
+    "Curve: latency over concurrency",
+    "Limit against in-flight",
+    "Time per output token",
+    "Time to first token",
+    "End to end",
+    "Gap between tokens",
+    "Admitted and rejected",
+    "Errors",
+    "Batch in the engine",
+    "Cost of calibration",
+}
 
-# Panels that only the operator can fill: they are tested with it, on a cluster. No query may hide here: each must name one of its metrics.
-OPERATOR_METRICS = ("controller_runtime_", "workqueue_", "leader_election_", "rest_client_", "patella_desired_replicas", "patella_cost_")
+# Panels that only the operator can fill are tested with it, on a cluster: their queries name one of its metrics.
+OPERATOR_METRICS = (
+    "controller_runtime_",
+    "workqueue_",
+    "leader_election_",
+    "rest_client_",
+    "patella_desired_replicas",
+    "patella_cost_",
+)
 
 
 class Prometheus:
@@ -44,24 +73,46 @@ class Prometheus:
     def __init__(self, admin: str):
         self.folder = tempfile.TemporaryDirectory()
         target = admin.removeprefix("http://")
-        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [
-            {"job_name": "sidecar", "static_configs": [{"targets": [target]}]},
-            {"job_name": "engine", "metrics_path": "/engine/metrics",
-             "static_configs": [{"targets": [target], "labels": {"deployment": LABELS["deployment"], "revision": LABELS["revision"]}}]}]}
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [
+                {"job_name": "sidecar", "static_configs": [{"targets": [target]}]},
+                {
+                    "job_name": "engine",
+                    "metrics_path": "/engine/metrics",
+                    "static_configs": [
+                        {
+                            "targets": [target],
+                            "labels": {"deployment": LABELS["deployment"], "revision": LABELS["revision"]},
+                        }
+                    ],
+                },
+            ],
+        }
         file = pathlib.Path(self.folder.name) / "prometheus.yaml"
         file.write_text(json.dumps(config))  # JSON is YAML
         port = harness.free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = open(pathlib.Path(self.folder.name) / "log", "w+")
-        self.process = subprocess.Popen(["prometheus", f"--config.file={file}", f"--storage.tsdb.path={self.folder.name}/data",
-                                         f"--web.listen-address=127.0.0.1:{port}"], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={file}",
+                f"--storage.tsdb.path={self.folder.name}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=self.log,
+            stderr=self.log,
+        )
         wait_for(lambda: harness.answers(self.url + "/-/ready"), 60, self.said)
 
     def said(self) -> str:
         return pathlib.Path(self.log.name).read_text()[-4000:]
 
     def get(self, path: str, **parameters) -> list[dict]:
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=30
+        ) as answer:
             return json.load(answer)["data"]["result"]
 
     def values(self, query: dashboard.Query, begin: float, loaded: float, end: float) -> list[float]:
@@ -70,7 +121,10 @@ class Prometheus:
         if query.instant:
             series = [[sample["value"]] for sample in self.get("query", query=expression, time=loaded)]
         else:
-            series = [sample["values"] for sample in self.get("query_range", query=expression, start=begin, end=end, step="1s")]
+            series = [
+                sample["values"]
+                for sample in self.get("query_range", query=expression, start=begin, end=end, step="1s")
+            ]
         return [float(value) for samples in series for _, value in samples if math.isfinite(float(value))]
 
     def stop(self):
@@ -92,8 +146,13 @@ def wait_for(what, seconds: float, why=lambda: ""):
 async def leave_early(client: LoadClient):
     """Reads the beginning of a stream and goes."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
-    body = json.dumps({"model": client.model, "prompt": client.prompt(20), "max_tokens": 400, "ignore_eos": True, "stream": True}).encode()
-    writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    body = json.dumps(
+        {"model": client.model, "prompt": client.prompt(20), "max_tokens": 400, "ignore_eos": True, "stream": True}
+    ).encode()
+    writer.write(
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(body), body)
+    )
     await reader.readline()
     await reader.read(64)
     writer.close()
@@ -112,8 +171,18 @@ class Dashboard(unittest.TestCase):
             raise RuntimeError("prometheus is missing: tools/setup/install.sh test")
         engine = harness.Engine()
         cls.addClassCleanup(engine.stop)
-        sidecar = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", OBJECTIVES=OBJECTIVES, WORKLOAD_INPUT_TOKENS="40", WORKLOAD_OUTPUT_TOKENS="24",
-                                  QUEUE_MAX_REQUESTS="2", QUEUE_MAX_WAIT_MS="200", DEPLOYMENT=LABELS["deployment"], REVISION=LABELS["revision"])
+        sidecar = harness.Sidecar(
+            engine,
+            limit=0,
+            TUNING_MODE="Auto",
+            OBJECTIVES=OBJECTIVES,
+            WORKLOAD_INPUT_TOKENS="40",
+            WORKLOAD_OUTPUT_TOKENS="24",
+            QUEUE_MAX_REQUESTS="2",
+            QUEUE_MAX_WAIT_MS="200",
+            DEPLOYMENT=LABELS["deployment"],
+            REVISION=LABELS["revision"],
+        )
         cls.addClassCleanup(sidecar.stop)
         cls.prometheus = Prometheus(sidecar.admin)
         cls.addClassCleanup(cls.prometheus.stop)
@@ -133,7 +202,8 @@ class Dashboard(unittest.TestCase):
             return loaded
 
         loaded = asyncio.run(scenario())
-        failed = f'sum(patella_upstream_errors_total{{deployment="{LABELS["deployment"]}"}}) and sum(rate(patella_upstream_errors_total[5s]))'
+        errors = f'patella_upstream_errors_total{{deployment="{LABELS["deployment"]}"}}'
+        failed = f"sum({errors}) and sum(rate({errors}[5s]))"
         wait_for(lambda: cls.prometheus.get("query", query=failed), 30, cls.prometheus.said)
         cls.times = (begin, loaded, time.time())
 
@@ -165,7 +235,9 @@ class Dashboard(unittest.TestCase):
 
     def test_the_variables_offer_what_is_there(self):
         for label, value in LABELS.items():
-            with urllib.request.urlopen(f"{self.prometheus.url}/api/v1/label/{label}/values?match[]=patella_concurrency_limit", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"{self.prometheus.url}/api/v1/label/{label}/values?match[]=patella_concurrency_limit", timeout=10
+            ) as answer:
                 self.assertEqual(json.load(answer)["data"], [value])
 
 

@@ -28,7 +28,7 @@ class Structure(unittest.TestCase):
     def test_ids_and_titles_are_unique(self):
         ids = [panel["id"] for panel in self.board["panels"]]
         self.assertEqual(len(ids), len(set(ids)))
-        # Two panels of one title in one row could not be told apart in a conversation; elsewhere the row tells them apart.
+        # Two panels of one title in one row could not be told apart in a conversation; elsewhere the row helps.
         row, seen = "", set()
         for panel in self.board["panels"]:
             if panel["type"] == "row":
@@ -42,7 +42,12 @@ class Structure(unittest.TestCase):
         for title, box in boxes:
             self.assertTrue(0 <= box["x"] and box["x"] + box["w"] <= 24 and box["h"] > 0 and box["w"] > 0, title)
         for (one, a), (other, b) in itertools.combinations(boxes, 2):
-            apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"] or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+            apart = (
+                a["x"] + a["w"] <= b["x"]
+                or b["x"] + b["w"] <= a["x"]
+                or a["y"] + a["h"] <= b["y"]
+                or b["y"] + b["h"] <= a["y"]
+            )
             self.assertTrue(apart, f"{one} and {other} overlap")
 
     def test_every_panel_has_a_unit_a_description_and_the_chosen_data_source(self):
@@ -77,7 +82,10 @@ class Structure(unittest.TestCase):
 
 class Queries(unittest.TestCase):
     def test_promtool_parses_every_query(self):
-        rules = [{"record": f"panel:query_{i}", "expr": dashboard.expand(query.expression, "1m")} for i, query in enumerate(dashboard.queries())]
+        rules = [
+            {"record": f"panel:query_{i}", "expr": dashboard.expand(query.expression, "1m")}
+            for i, query in enumerate(dashboard.queries())
+        ]
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "rules.yaml"
             file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -97,7 +105,9 @@ class Queries(unittest.TestCase):
                 self.assertLessEqual(names, set(known), f"not in lib/metrics/list.cc: {names - set(known)}")
                 for name, labels in dashboard.labels_by_metric(expression):
                     self.assertLessEqual(labels, known[name] | dashboard.SIDECAR_LABELS | dashboard.TARGET_LABELS, name)
-                every = set().union(*(known[name] for name in names)) | dashboard.SIDECAR_LABELS | dashboard.TARGET_LABELS
+                every = (
+                    set().union(*(known[name] for name in names)) | dashboard.SIDECAR_LABELS | dashboard.TARGET_LABELS
+                )
                 every |= set(re.findall(r'label_replace\([^"]*"(\w+)"', expression))
                 self.assertLessEqual(dashboard.grouping_labels(expression), every)
 
@@ -109,8 +119,13 @@ class Queries(unittest.TestCase):
 
     def test_the_sidecars_metrics_for_users_are_all_shown(self):
         shown = set().union(*(dashboard.metrics_in(query.expression) for query in dashboard.queries()))
-        missing = {name for name in dashboard.metric_list() if name.startswith("patella_") and not name.startswith(("patella_engine_", "patella_build_"))
-                   and not name.endswith(("_sum", "_count"))} - shown
+        missing = {
+            name
+            for name in dashboard.metric_list()
+            if name.startswith("patella_")
+            and not name.startswith(("patella_engine_", "patella_build_"))
+            and not name.endswith(("_sum", "_count"))
+        } - shown
         self.assertEqual(missing, set(), "show them in deploy/dashboards/patella.json")
 
 
