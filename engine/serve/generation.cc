@@ -29,7 +29,8 @@ Generation::Generation(const ServiceOptions& options, const Tokenizer& tokenizer
       engine_(engine),
       metrics_(metrics),
       call_(std::move(call)),
-      exchange_(std::move(exchange)) {}
+      exchange_(std::move(exchange)),
+      last_write_(call_.arrived) {}
 
 std::vector<Job> Generation::MakeJobs(std::vector<std::vector<int32_t>> prompts, uint64_t first_id) {
   const wire::GenerateCall& body = call_.body;
@@ -71,6 +72,7 @@ void Generation::OnEvent(size_t index, const Event& event, TimePoint now) {
   }
   if (started_ == TimePoint{}) started_ = event.started;
   if (first_token_ == TimePoint{}) first_token_ = now;
+  last_write_ = now;
   OnToken(index, event);
   if (open_ == 0) return Finish(now);
   if (exchange_->pending_bytes() > kMostUnreadBytes) {
@@ -182,6 +184,12 @@ void Generation::Fail(ErrorKind kind, std::string_view message) {
   if (!call_.body.stream) return exchange_->Send(wire::ErrorResponse(kind, message, call_.path));
   exchange_->Write(SseEvent(wire::ErrorBody(kind, message, call_.path)));
   exchange_->Finish();
+}
+
+void Generation::KeepAlive(TimePoint now) {
+  if (!call_.body.stream || over_ || now - last_write_ < options_.keep_alive) return;
+  last_write_ = now;
+  exchange_->Write(":\n\n");
 }
 
 void Generation::Drop() {

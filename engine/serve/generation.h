@@ -43,6 +43,8 @@ class Generation {
   void OnEvent(size_t index, const Event& event, TimePoint now);
   void Fail(ErrorKind kind, std::string_view message);
   void Drop();  // nobody reads the answer
+  // A comment if the stream was silent for options.keep_alive (a long queue or prefill), so that no proxy takes it for dead.
+  void KeepAlive(TimePoint now);
 
   bool over() const { return over_; }
   bool ended(size_t index) const { return parts_[index].ended; }
@@ -75,7 +77,7 @@ class Generation {
   std::vector<Part> parts_;
   size_t open_ = 0;  // parts that have not ended
   bool over_ = false;
-  TimePoint started_{}, first_token_{};
+  TimePoint started_{}, first_token_{}, last_write_{};
 };
 
 }  // namespace patella::engine

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "lib/base/clock.h"
+
 namespace patella::engine {
 
 struct ServiceOptions {
@@ -11,8 +13,9 @@ struct ServiceOptions {
   std::string version;
   std::string backend = "cpu";
   int max_input_tokens = 0;
-  int max_total_tokens = 0;          // input + output of one request
-  int default_max_new_tokens = 100;  // current TGI's; OpenAI's chat too
+  int max_total_tokens = 0;                        // input + output of one request
+  int default_max_new_tokens = 100;                // current TGI's; OpenAI's chat too
+  Duration keep_alive = std::chrono::seconds(15);  // a stream silent for so long gets a comment; zero: never
 };
 
 enum class Route { kGenerate, kGenerateStream, kCompat, kInvocations, kCompletions, kChat };

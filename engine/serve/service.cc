@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/serve/prompts.h"
+#include "lib/base/logging.h"
 #include "lib/base/text.h"
 #include "lib/metrics/metrics.h"
 #include "lib/wire/errors.h"
@@ -15,7 +16,9 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr Duration kStuck = std::chrono::seconds(30);  // no forward pass takes so long
+constexpr Duration kStuck = std::chrono::seconds(30);     // no forward pass takes so long
+constexpr Duration kLastBytes = std::chrono::seconds(2);  // for cancelled requests to tell their clients
+constexpr char kShuttingDown[] = "the engine is shutting down";
 constexpr char kRoutes[] =
     "GET /, /info, /health, /ping, /metrics, /v1/models; POST /, /generate, /generate_stream, /tokenize, "
     "/chat_tokenize, /invocations, /v1/completions, /v1/chat/completions";
@@ -54,8 +57,11 @@ Service::Service(http::Loop& loop, const Tokenizer& tokenizer, ServiceOptions op
     : loop_(loop), tokenizer_(tokenizer), options_(std::move(options)), metrics_(options_.version) {}
 Service::~Service() = default;
 
-void Service::ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_view message, std::string_view path) {
-  exchange.Send(wire::ErrorResponse(kind, message, path));
+void Service::ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_view message,
+                         std::string_view path) const {
+  http::Response response = wire::ErrorResponse(kind, message, path);
+  if (draining_) response.headers.Set("Connection", "close");  // what comes next should go elsewhere
+  exchange.Send(std::move(response));
 }
 
 void Service::Handle(http::Request request, std::shared_ptr<http::Exchange> exchange) {
@@ -111,7 +117,7 @@ void Service::HandleGet(const http::Request& request, http::Exchange& exchange) 
   }
   if (path == "/v1/models")
     return Reply(exchange, wire::OpenAiModels(options_.served_name, 0, options_.max_total_tokens));
-  if (draining_) return ReplyError(exchange, ErrorKind::kUnavailable, "the engine is shutting down", path);
+  if (draining_) return ReplyError(exchange, ErrorKind::kUnavailable, kShuttingDown, path);
   if (engine_->StepAge(loop_.Now()) > kStuck)
     return ReplyError(exchange, ErrorKind::kUnavailable, "the engine hangs in a step", path);
   Reply(exchange, "", "text/plain");
@@ -143,7 +149,7 @@ void Service::HandleGenerate(Route route, const http::Request& http, std::shared
     metrics_.CountFailure(InfoOf(kind).metric_label);
     ReplyError(*exchange, kind, message, http.path());
   };
-  if (draining_) return refuse(ErrorKind::kUnavailable, "the engine is shutting down");
+  if (draining_) return refuse(ErrorKind::kUnavailable, kShuttingDown);
   const int limit = engine_->limits().limits.max_concurrent_requests;
   if (in_flight_ >= limit) return refuse(ErrorKind::kOverloaded, "Model is overloaded");
   absl::StatusOr<wire::GenerateCall> call = Parse(route, http.body);
@@ -179,12 +185,18 @@ void Service::Launch(std::shared_ptr<Generation> generation, std::vector<std::ve
   exchange.OnDone([this, permits] { Release(permits); });
   if (generation->over()) return;  // the client had left already
   generation->Begin();
+  if (keep_alive_timer_ == nullptr && options_.keep_alive > Duration::zero())
+    keep_alive_timer_ = loop_.Every(options_.keep_alive / 4, [this] { KeepStreamsAlive(); });
   for (Job& job : jobs) engine_->Submit(std::move(job));
+}
+
+void Service::KeepStreamsAlive() {
+  for (const auto& [id, place] : by_sequence_) place.generation->KeepAlive(loop_.Now());
 }
 
 void Service::Release(int permits) {
   in_flight_ -= permits;
-  if (in_flight_ == 0 && on_empty_) std::exchange(on_empty_, nullptr)();
+  if (in_flight_ == 0 && draining_) EndDrain();
 }
 
 void Service::OnEvents(std::vector<Event> events) {
@@ -206,10 +218,26 @@ void Service::Forget(const Generation& generation) {
   for (uint64_t id : ids) by_sequence_.erase(id);
 }
 
-void Service::Drain(std::function<void()> on_empty) {
+void Service::Drain(Duration limit, std::function<void()> on_empty) {
   draining_ = true;
   on_empty_ = std::move(on_empty);
-  if (in_flight_ == 0 && on_empty_) std::exchange(on_empty_, nullptr)();
+  if (in_flight_ == 0) return EndDrain();
+  drain_timer_ = loop_.After(limit, [this] { CancelAll(); });
+}
+
+void Service::CancelAll() {
+  LogWarning("drain_over", {{"cancelled", in_flight_}, {"action", "raise DRAIN_SECONDS if answers may take longer"}});
+  while (!by_sequence_.empty()) {
+    const std::shared_ptr<Generation> generation = by_sequence_.begin()->second.generation;
+    generation->Fail(ErrorKind::kUnavailable, "the engine is shutting down: the answer was cut off, send it again");
+    Forget(*generation);
+  }
+  // Who does not read what was written must not keep the engine.
+  drain_timer_ = loop_.After(kLastBytes, [this] { EndDrain(); });
+}
+
+void Service::EndDrain() {
+  if (on_empty_) std::exchange(on_empty_, nullptr)();
 }
 
 }  // namespace patella::engine

@@ -29,8 +29,9 @@ class Service {
   void Attach(EngineLoop& engine) { engine_ = &engine; }  // before the first Handle
   void Handle(http::Request request, std::shared_ptr<http::Exchange> exchange);
   void OnEvents(std::vector<Event> events);
-  // Readiness answers 503 and new generation too; on_empty runs once nothing is in flight.
-  void Drain(std::function<void()> on_empty);
+  // Readiness answers 503 and new generation too, running requests finish. What still runs after `limit` is cancelled: its
+  // client gets an error that says so. on_empty runs once, when nothing is in flight or soon after the cancelling.
+  void Drain(Duration limit, std::function<void()> on_empty);
   int in_flight() const { return in_flight_; }
 
  private:
@@ -45,8 +46,11 @@ class Service {
   void Launch(std::shared_ptr<Generation> generation, std::vector<std::vector<int32_t>> prompts);
   void Forget(const Generation& generation);
   void Release(int permits);
+  void KeepStreamsAlive();
+  void CancelAll();
+  void EndDrain();
   std::string InfoBody() const;
-  void ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_view message, std::string_view path);
+  void ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_view message, std::string_view path) const;
 
   http::Loop& loop_;
   const Tokenizer& tokenizer_;
@@ -58,6 +62,7 @@ class Service {
   int in_flight_ = 0;
   bool draining_ = false;
   std::function<void()> on_empty_;
+  std::unique_ptr<http::Loop::Timer> keep_alive_timer_, drain_timer_;
 };
 
 }  // namespace patella::engine
