@@ -21,7 +21,9 @@ class LetterExecutor final : public Executor {
  public:
   absl::Status Forward(std::span<const StepItem> items, std::vector<float>* logits) override {
     std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return open_; });
+    ++begun_;
+    wake_.wait(lock, [this] { return open_ || allowed_ > 0; });
+    if (!open_) --allowed_;
     logits->clear();
     for (const StepItem& item : items) {
       if (!item.wants_logits) continue;
@@ -39,11 +41,22 @@ class LetterExecutor final : public Executor {
     open_ = open;
     wake_.notify_all();
   }
+  void AllowOneStep() {
+    std::lock_guard lock(mutex_);
+    ++allowed_;
+    wake_.notify_all();
+  }
+  int begun() {
+    std::lock_guard lock(mutex_);
+    return begun_;
+  }
 
  private:
   std::mutex mutex_;
   std::condition_variable wake_;
   bool open_ = true;
+  int allowed_ = 0;  // steps that may pass the closed gate
+  int begun_ = 0;
 };
 
 class ByteTokenizer final : public Tokenizer {
@@ -69,10 +82,7 @@ class ByteTokenizer final : public Tokenizer {
 class ServiceTest : public testing::Test {
  protected:
   void Start(int max_concurrent = 4) {
-    service_ = std::make_unique<Service>(
-        loop_, tokenizer_,
-        ServiceOptions{
-            .model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200});
+    service_ = std::make_unique<Service>(loop_, tokenizer_, options_);
     const Capacity c = executor_.capacity();
     engine_ = std::make_unique<EngineLoop>(
         executor_,
@@ -109,10 +119,30 @@ class ServiceTest : public testing::Test {
     loop_.Post([&] { result.set_value(fn()); });
     return result.get_future().get();
   }
+  // Once the engine computes for it.
+  void LeaveAfterTheHead(const std::string& path, const std::string& body) {
+    const int before = executor_.begun();
+    http::Loop client_loop;
+    auto client = http::Client::Create(client_loop, {.port = server_->port()});
+    client_loop.Post([&] {
+      auto call = std::make_shared<std::shared_ptr<http::Call>>();
+      *call = client->Start({.method = "POST", .target = path, .body = body},
+                            {.on_head =
+                                 [&, call](const http::Response&) {
+                                   while (executor_.begun() == before) std::this_thread::yield();
+                                   (*call)->Cancel();
+                                 },
+                             .on_data = [](std::string_view) {},
+                             .on_done = [&](const absl::Status&) { client_loop.Stop(); }});
+    });
+    client_loop.Run();
+  }
   void WaitForInFlight(int wanted) {
     while (OnLoop([this] { return service_->in_flight(); }) != wanted) std::this_thread::yield();
   }
 
+  ServiceOptions options_{
+      .model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200};
   LetterExecutor executor_;
   ByteTokenizer tokenizer_;
   http::Loop loop_;
@@ -258,26 +288,39 @@ TEST_F(ServiceTest, OverTheLimitIs429WithRetryAfterAlsoForStreams) {
   EXPECT_EQ(Post("/generate", R"({"inputs":"a"})").status, 200);
 }
 
-TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelled) {
+TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelledWithinAStep) {
   Start(1);
+  // In its prefill (99 tokens are two steps), and while it decodes.
+  for (const std::string& prompt : {std::string(99, 'a'), std::string("a")}) {
+    executor_.SetOpen(false);
+    const int begun = executor_.begun();
+    LeaveAfterTheHead("/generate_stream", R"({"inputs":")" + prompt + R"(","parameters":{"max_new_tokens":90}})");
+    WaitForInFlight(0);
+    executor_.AllowOneStep();  // the one in progress; another would wait at the gate for ever
+    while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
+    EXPECT_EQ(executor_.begun(), begun + 1);
+  }
+  EXPECT_NE(Get("/metrics").body.find("tgi_request_failure{err=\"dropped\"} 2"), std::string::npos);
+}
+
+TEST_F(ServiceTest, ASilentStreamGetsCommentsThatParsersSkip) {
+  options_.keep_alive = std::chrono::milliseconds(4);
+  Start();
   executor_.SetOpen(false);
-  http::Loop client_loop;
-  auto client = http::Client::Create(client_loop, {.port = server_->port()});
-  std::thread client_thread([&] { client_loop.Run(); });
-  client_loop.Post([&] {
-    auto call = std::make_shared<std::shared_ptr<http::Call>>();
-    *call = client->Start({.method = "POST",
-                           .target = "/generate_stream",
-                           .body = R"({"inputs":"a","parameters":{"max_new_tokens":90,"ignore_eos":true}})"},
-                          {.on_head = [call](const http::Response&) { (*call)->Cancel(); },
-                           .on_data = [](std::string_view) {},
-                           .on_done = [&](const absl::Status&) { client_loop.Stop(); }});
+  auto held = std::async(std::launch::async, [&] {
+    return Post("/v1/completions", R"({"prompt":"y","max_tokens":9,"temperature":0,"stream":true})").body;
   });
-  client_thread.join();
-  WaitForInFlight(0);
+  WaitForInFlight(1);
+  const TimePoint start = loop_.Now();
+  while (loop_.Now() - start < std::chrono::milliseconds(40)) std::this_thread::yield();
   executor_.SetOpen(true);
-  while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
-  EXPECT_NE(Get("/metrics").body.find("tgi_request_failure{err=\"dropped\"} 1"), std::string::npos);
+  const std::string body = held.get();
+  EXPECT_TRUE(body.starts_with(":\n\n")) << body;
+  std::vector<std::string> events;
+  http::SseParser parser([&](std::string_view data) { events.emplace_back(data); });
+  ASSERT_TRUE(parser.Feed(body).ok());
+  ASSERT_EQ(events.size(), 3u) << body;  // z, the end, [DONE]
+  EXPECT_EQ(Json::parse(events[0])["choices"][0]["text"], "z");
 }
 
 TEST_F(ServiceTest, DrainFinishesWhatRunsAndRefusesTheRest) {
@@ -287,12 +330,42 @@ TEST_F(ServiceTest, DrainFinishesWhatRunsAndRefusesTheRest) {
                          [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
   WaitForInFlight(1);
   std::promise<void> empty;
-  loop_.Post([&] { service_->Drain([&] { empty.set_value(); }); });
-  EXPECT_EQ(Get("/health").status, 503);
-  EXPECT_EQ(Post("/generate", R"({"inputs":"a"})").status, 503);
+  loop_.Post([&] { service_->Drain(std::chrono::hours(1), [&] { empty.set_value(); }); });
+  for (const char* path : {"/health", "/ping"}) EXPECT_EQ(Get(path).status, 503) << path;
+  for (const char* path : {"/generate", "/generate_stream", "/v1/completions"}) {
+    const http::Response refused = Post(path, R"({"inputs":"a","prompt":"a"})");
+    EXPECT_EQ(refused.status, 503) << path;
+    EXPECT_TRUE(refused.headers.Has("Retry-After")) << path;
+    EXPECT_EQ(refused.headers.Get("Connection"), "close") << path;
+  }
   executor_.SetOpen(true);
   EXPECT_EQ(held.get().status, 200);
   empty.get_future().get();
+}
+
+TEST_F(ServiceTest, WhatRunsLongerThanTheDrainIsCancelledAndItsClientTold) {
+  Start();
+  executor_.SetOpen(false);
+  std::vector<std::future<http::Response>> held;
+  for (const char* path : {"/generate", "/generate_stream", "/v1/completions"}) {
+    held.push_back(std::async(std::launch::async, [this, path] {
+      const char* body = R"({"inputs":"a","prompt":"a","stream":true,"parameters":{"max_new_tokens":2}})";
+      return Post(path, body);
+    }));
+  }
+  WaitForInFlight(3);
+  std::promise<void> empty;
+  loop_.Post([&] { service_->Drain(Duration::zero(), [&] { empty.set_value(); }); });
+  empty.get_future().get();
+  const http::Response whole = held[0].get();
+  EXPECT_EQ(whole.status, 503);
+  EXPECT_TRUE(whole.headers.Has("Retry-After"));
+  EXPECT_NE(whole.body.find("cut off"), std::string::npos) << whole.body;
+  const std::string tgi = held[1].get().body, openai = held[2].get().body;
+  EXPECT_TRUE(tgi.starts_with(R"(data: {"error":"the engine is shutting down)")) << tgi;
+  EXPECT_TRUE(openai.starts_with(R"(data: {"error":{"message":"the engine is shutting down)")) << openai;
+  executor_.SetOpen(true);
+  while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
 }
 
 TEST_F(ServiceTest, LimitsChangeLiveAndImpossibleOnesChangeNothing) {
