@@ -41,6 +41,7 @@ struct RevisionView {
   Images images;
   std::string accelerator_class;  // "": runs on the CPU
   int tensor_parallel_size = 1;
+  int pod_version = 0;
   int accelerators = 0;  // that one pod asks for
   int wanted = 0;        // its spec.replicas
   int present = 0;       // pods that there are, those that terminate included where the API server tells
@@ -58,6 +59,7 @@ struct NodeView {
   Labels labels;
   std::map<std::string, int64_t> allocatable;  // whole accelerators by resource name
   bool schedulable = true;
+  bool operator==(const NodeView&) const = default;
 };
 
 struct Inputs {

@@ -25,6 +25,11 @@ inline constexpr char kRoleLabel[] = "patella.dev/role";
 // Of a Deployment: the choices that its revision was made with, so that they hold for its whole life.
 inline constexpr char kClassAnnotation[] = "patella.dev/accelerator-class";
 inline constexpr char kTensorParallelAnnotation[] = "patella.dev/tensor-parallel-size";
+inline constexpr char kPodVersionAnnotation[] = "patella.dev/pod-version";
+
+// Raise it with every change to pod.cc, settings.cc or render that would make the API server restart pods: then the old layout stays until the
+// user (updatePolicy) moves on.
+inline constexpr int kPodVersion = 1;
 
 enum class Role { kServing, kTrial, kRetiring };
 std::string_view LabelOf(Role role);  // "serving"
@@ -120,7 +125,8 @@ struct Deployment {
   bool operator==(const Deployment&) const = default;
 };
 
-// A revision that is no longer wanted: its template stays as it is, its pods become fewer, then it goes.
+// A Deployment whose template stays as it is: of a revision that is no longer wanted (its pods become fewer, then it goes), or of the wanted
+// one if an older operator laid its pods out.
 struct RetainedDeployment {
   std::string name;
   std::string uid;  // of the object meant, so that another of that name is left alone

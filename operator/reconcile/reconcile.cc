@@ -38,6 +38,7 @@ struct Wanted {
   Images images;
   Choice choice;
   std::string revision;
+  int pod_version = kPodVersion;
   const RevisionView* view = nullptr;  // its Deployment, if it exists
 };
 
@@ -90,10 +91,12 @@ Wanted WantedOf(const Inputs& inputs, Refusal* refusal) {
     for (const RevisionView* view : order) {
       wanted.images = WithUsersEngine(deployment, view->images);
       if (!Reuse(inputs, view->accelerator_class, view->tensor_parallel_size, &wanted.choice)) continue;
-      wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
+      wanted.pod_version = view->pod_version;
+      wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice, wanted.pod_version);
       if (wanted.revision == view->hash) return wanted.view = view, wanted;
     }
   }
+  wanted.pod_version = kPodVersion;
   wanted.images = WithUsersEngine(deployment, inputs.images);
   wanted.choice = KeptOrChosen(inputs, order, refusal);
   wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
@@ -140,7 +143,8 @@ Deployment DeploymentOf(const Inputs& inputs, const Wanted& wanted, const ModelS
   d.name = NameOf(inputs, wanted.revision);
   d.labels = RevisionLabels(inputs, wanted.revision, role);
   d.annotations = {{kClassAnnotation, wanted.choice.accelerator_class},
-                   {kTensorParallelAnnotation, StrCat(wanted.choice.tensor_parallel_size)}};
+                   {kTensorParallelAnnotation, StrCat(wanted.choice.tensor_parallel_size)},
+                   {kPodVersionAnnotation, StrCat(wanted.pod_version)}};
   d.selector = {{kDeploymentLabel, inputs.deployment.metadata.name}, {kRevisionLabel, wanted.revision}};
   d.replicas = hand_over.wanted;
   d.max_surge = hand_over.may_surge ? 1 : 0;
@@ -188,12 +192,13 @@ RevisionStatus StatusOf(const RevisionView& view, Role role) {
 
 std::string UpdateText(const Inputs& inputs, const Wanted& wanted) {
   const Images newest = WithUsersEngine(inputs.deployment, inputs.images);
-  if (wanted.images == newest) return "";
   std::string text;
   if (wanted.images.engine != newest.engine)
     text = StrCat("engine ", newest.engine, " (now ", wanted.images.engine, ")");
   if (wanted.images.sidecar != newest.sidecar)
     StrAppend(&text, text.empty() ? "" : ", ", "sidecar ", newest.sidecar, " (now ", wanted.images.sidecar, ")");
+  if (wanted.pod_version != kPodVersion)
+    StrAppend(&text, text.empty() ? "" : ", ", "a newer layout of the pod, without which spec.pod changes nothing");
   return text;
 }
 
@@ -251,9 +256,42 @@ HandOverInputs HandOverOf(const Inputs& inputs, const Wanted& wanted, int desire
   return in;
 }
 
+// The wanted revision and those that still have pods. An old one serves until the new one has a ready pod, then it retires.
+void AddRevisions(const Inputs& inputs, const Wanted& wanted, const ModelSource& model,
+                  const std::vector<const RevisionView*>& others, const HandOver& hand_over, Plan* plan) {
+  const auto labels = [&inputs](const std::string& revision) {
+    return RevisionLabels(inputs, revision, Role::kServing);
+  };
+  const auto add_limits = [&](const std::string& revision) {
+    plan->config_maps.push_back(
+        MapOf(LimitsName(NameOf(inputs, revision)), labels(revision), LimitSettings(inputs), false));
+  };
+  const bool taken_over = wanted.view != nullptr && wanted.view->ready > 0;
+  bool old_serves = false;
+  add_limits(wanted.revision);
+  for (size_t i = 0; i < others.size(); ++i) {
+    const bool serves = !taken_over && others[i]->ready > 0 && hand_over.others[i] > 0;
+    old_serves |= serves;
+    const Role role = serves ? Role::kServing : Role::kRetiring;
+    plan->retained.push_back({others[i]->name, others[i]->uid, others[i]->hash, role, hand_over.others[i]});
+    add_limits(others[i]->hash);
+    SetRole(plan, others[i]->hash, role);
+  }
+  const Role role = old_serves ? Role::kTrial : Role::kServing;
+  SetRole(plan, wanted.revision, role);
+  if (wanted.pod_version != kPodVersion) {  // laid out by an older operator: as it is, until the user moves on
+    plan->retained.push_back({wanted.view->name, wanted.view->uid, wanted.revision, role, hand_over.wanted});
+    return;
+  }
+  plan->config_maps.push_back(MapOf(NameOf(inputs, wanted.revision), labels(wanted.revision),
+                                    EngineSettings(inputs, wanted.choice, model.model_id), true));
+  plan->deployments.push_back(DeploymentOf(inputs, wanted, model, hand_over, role));
+}
+
 }  // namespace
 
-std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images, const Choice& choice) {
+std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images, const Choice& choice,
+                       int pod_version) {
   const api::InferenceDeploymentSpec& spec = deployment.spec;
   Hasher hash;
   for (const std::string& part :
@@ -263,6 +301,7 @@ std::string RevisionOf(const api::InferenceDeployment& deployment, const Images&
   }
   if (spec.model.token_secret_ref)
     hash.Add(StrCat(spec.model.token_secret_ref->name, "/", spec.model.token_secret_ref->key));
+  hash.Add(StrCat("pod version ", pod_version));
   hash.Add("args");
   for (const std::string& arg : spec.engine.args) hash.Add(arg);
   hash.Add("env");
@@ -301,30 +340,10 @@ Plan Reconcile(const Inputs& inputs, TimePoint) {
   const int each = wanted.choice.accelerators();
   if (loads.hard && each > 0)
     situation.possible = std::min<int>(situation.possible, static_cast<int>(*loads.hard / each));
+  AddRevisions(inputs, wanted, model, others, hand_over, &plan);
   situation.accelerators = static_cast<int64_t>(hand_over.wanted) * each;
-
-  const bool taken_over = loads.wanted.ready > 0;
-  bool old_serves = false;
-  plan.config_maps.push_back(MapOf(NameOf(inputs, wanted.revision),
-                                   RevisionLabels(inputs, wanted.revision, Role::kServing),
-                                   EngineSettings(inputs, wanted.choice, model.model_id), true));
-  const auto add_limits = [&](const std::string& revision) {
-    plan.config_maps.push_back(MapOf(LimitsName(NameOf(inputs, revision)),
-                                     RevisionLabels(inputs, revision, Role::kServing), LimitSettings(inputs), false));
-  };
-  add_limits(wanted.revision);
-  for (size_t i = 0; i < others.size(); ++i) {
-    const bool serves = !taken_over && others[i]->ready > 0 && hand_over.others[i] > 0;
-    old_serves |= serves;
-    const Role role = serves ? Role::kServing : Role::kRetiring;
-    plan.retained.push_back({others[i]->name, others[i]->uid, others[i]->hash, role, hand_over.others[i]});
-    add_limits(others[i]->hash);
-    SetRole(&plan, others[i]->hash, role);
+  for (size_t i = 0; i < others.size(); ++i)
     situation.accelerators += static_cast<int64_t>(hand_over.others[i]) * others[i]->accelerators;
-  }
-  const Role role = old_serves ? Role::kTrial : Role::kServing;
-  plan.deployments.push_back(DeploymentOf(inputs, wanted, model, hand_over, role));
-  SetRole(&plan, wanted.revision, role);
   AddShared(inputs, &plan);
   plan.cost_per_hour = CostOf(inputs, wanted.choice, plan.desired_replicas);
   plan.conditions = ConditionsOf(situation);

@@ -62,11 +62,11 @@ TEST(ReconcileTest, WhatMayChangeIsInTheLimitsMapAlone) {
   after.deployment.spec.drain_max_seconds = 7;
   const Plan a = Reconciled(before), b = Reconciled(after);
   ASSERT_EQ(a.config_maps.size(), 2u);
-  ASSERT_TRUE(a.config_maps[0].immutable);
-  EXPECT_EQ(a.config_maps[0], b.config_maps[0]);
-  EXPECT_FALSE(b.config_maps[1].immutable);
-  EXPECT_EQ(b.config_maps[1].settings.at("MAX_CONCURRENT_REQUESTS"), "9");
-  EXPECT_THAT(b.config_maps[1].settings.at("OBJECTIVES"), HasSubstr("EndToEnd"));
+  ASSERT_TRUE(a.config_maps[1].immutable);
+  EXPECT_EQ(a.config_maps[1], b.config_maps[1]);
+  EXPECT_FALSE(b.config_maps[0].immutable);
+  EXPECT_EQ(b.config_maps[0].settings.at("MAX_CONCURRENT_REQUESTS"), "9");
+  EXPECT_THAT(b.config_maps[0].settings.at("OBJECTIVES"), HasSubstr("EndToEnd"));
 }
 
 TEST(ReconcileTest, TheUsersCeilingReachesEngineAndSidecar) {
@@ -222,6 +222,25 @@ TEST(ReconcileTest, NewImagesWaitForTheUserUnlessThePolicyIsAuto) {
   EXPECT_NE(plan.revision, first.revision);
   EXPECT_EQ(Named(plan, "sidecar").image, "patella-sidecar:2");
   EXPECT_FALSE(ConditionOf(plan, "UpdateAvailable").status);
+}
+
+// An upgrade of the operator rolls nobody's GPUs.
+TEST(ReconcileTest, PodsThatAnOlderOperatorLaidOutStayUntilTheUserMovesOn) {
+  Inputs inputs = Sample("cpu");
+  RevisionView old = ViewOf(Reconciled(inputs), 1);
+  old.pod_version = 0;
+  old.hash = RevisionOf(inputs.deployment, old.images, {.tensor_parallel_size = 1}, 0);
+  inputs.revisions = {old};
+  inputs.deployment.spec.replicas = 3;
+  Plan plan = Reconciled(inputs);
+  EXPECT_TRUE(plan.deployments.empty());
+  EXPECT_EQ(OnlyRetained(plan).role, Role::kServing);
+  EXPECT_EQ(OnlyRetained(plan).replicas, 3);  // scaling goes on
+  EXPECT_TRUE(ConditionOf(plan, "UpdateAvailable").status);
+  inputs.deployment.spec.update_policy = api::UpdatePolicy::kAuto;
+  plan = Reconciled(inputs);
+  EXPECT_EQ(plan.deployments.size(), 1u);
+  EXPECT_NE(plan.revision, old.hash);
 }
 
 TEST(ReconcileTest, AMoveGoesThroughTrialServingRetiringAndGone) {

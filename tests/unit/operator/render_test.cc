@@ -81,7 +81,8 @@ TEST(RenderTest, ASidecarMayTouchOneObjectsStatusAndScaleAndOneLease) {
   for (const json& rule : role["rules"]) {
     ASSERT_EQ(rule["resourceNames"].size(), 1u);
     for (const json& verb : rule["verbs"]) EXPECT_TRUE(verb != "create" && verb != "delete" && verb != "*");
-    if (rule["resources"][0] == "inferencedeployments") EXPECT_EQ(rule["verbs"], json({"get", "list", "watch"}));
+    if (rule["resources"][0] != "inferencedeployments") continue;
+    EXPECT_EQ(rule["verbs"], json({"get", "list", "watch"}));
   }
 }
 

@@ -44,6 +44,7 @@ inline RevisionView ViewOf(const Plan& plan, int ready) {
   for (const Container& c : d.pod.containers) (c.name == "engine" ? view.images.engine : view.images.sidecar) = c.image;
   view.accelerator_class = d.annotations.at(kClassAnnotation);
   view.tensor_parallel_size = std::stoi(d.annotations.at(kTensorParallelAnnotation));
+  view.pod_version = std::stoi(d.annotations.at(kPodVersionAnnotation));
   view.accelerators = view.accelerator_class.empty() ? 0 : view.tensor_parallel_size;
   view.wanted = view.present = view.updated = d.replicas;
   view.ready = ready;
