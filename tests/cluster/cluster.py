@@ -76,7 +76,8 @@ def node_init(state: pathlib.Path = STATE) -> int:
 
 
 def in_node(*command) -> list:
-    return ["nsenter", f"--target={node_init()}", "--mount", "--pid", "--net", "--ipc", "--uts", "--", *command]
+    joined = ("--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd")
+    return ["nsenter", f"--target={node_init()}", *joined, "--", *command]
 
 
 def refuse_a_second() -> None:

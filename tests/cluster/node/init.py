@@ -31,6 +31,18 @@ def mount(*arguments) -> None:
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
+def own_root(state: pathlib.Path) -> None:
+    """In a chroot "/" is no mount point, which containers need it to be: then a second view of it becomes the root."""
+    mounts = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    if any(line.split()[4] == "/" for line in mounts):
+        return
+    view = state / "root"
+    view.mkdir()
+    mount("--rbind", "/", view)
+    os.chroot(view)
+    os.chdir("/")
+
+
 def private_mounts(state: pathlib.Path, kept: list[pathlib.Path]) -> None:
     """Covers /run, /var/lib and /var/log, where containerd and kubelet have fixed paths; `kept` folders stay."""
     mount("--make-rshared", "/")  # the kubelet wants to propagate mounts into containers
@@ -66,6 +78,7 @@ def main() -> None:
     state, cache = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    own_root(state)
     private_mounts(state, [state, cache])
     mount_models(cache / "models", pathlib.Path(sys.argv[3]))
     socket.sethostname("patella-node")
