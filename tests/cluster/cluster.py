@@ -124,7 +124,7 @@ def start_node() -> None:
             "--uts",
             "--fork",
             "--propagation",
-            "private",
+            "unchanged",  # init.py makes it private
             sys.executable,
             FOLDER / "node/init.py",
             STATE,
