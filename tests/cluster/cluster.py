@@ -35,6 +35,7 @@ STATE = pathlib.Path(os.environ.get("PATELLA_CLUSTER") or "/srv/patella-cluster"
 CACHE = pathlib.Path(os.environ.get("PATELLA_CACHE") or pathlib.Path.home() / ".cache/patella").absolute()
 FOLDER = pathlib.Path(__file__).resolve().parent
 LOCK = pathlib.Path("/run/lock/patella-cluster.lock")
+MARK = "this-folder-belongs-to-a-test-cluster"
 NODE = "patella-node"
 MODELS = "/var/lib/patella/models"  # on the node: CACHE/models, read-only
 CABLE = "patella0"
@@ -76,11 +77,22 @@ def node_init(state: pathlib.Path = STATE) -> int:
 
 
 def in_node(*command) -> list:
-    return ["nsenter", f"--target={node_init()}", "--mount", "--pid", "--net", "--ipc", "--uts", "--", *command]
+    joined = ("--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd")
+    return ["nsenter", f"--target={node_init()}", *joined, "--", *command]
+
+
+def refuse_another_roots() -> None:
+    """A node's state folder is there as long as it runs, unless that is below another root directory than ours."""
+    if (init := node_init()) and not (STATE / MARK).exists():
+        raise Failure(
+            f"another cluster runs on this machine, in {STATE} of a container or chroot (process {init}): end it there "
+            "first with `make cluster-down`"
+        )
 
 
 def refuse_a_second() -> None:
     """Fails when another cluster of this program runs, or when an address that this one needs is in use."""
+    refuse_another_roots()
     mine = f"PATELLA_SERVER={STATE.resolve()}/node".encode()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -112,7 +124,7 @@ def start_node() -> None:
             "--uts",
             "--fork",
             "--propagation",
-            "private",
+            "unchanged",  # init.py makes it private
             sys.executable,
             FOLDER / "node/init.py",
             STATE,
@@ -288,7 +300,7 @@ def up() -> None:
     if not node_init():
         down(quiet=True)
         STATE.mkdir(parents=True)
-        (STATE / "this-folder-belongs-to-a-test-cluster").touch()
+        (STATE / MARK).touch()
         say(f"starting a one-node Kubernetes in {STATE}")
         write_files()
         start_node()
@@ -325,6 +337,7 @@ def remove_cgroups() -> None:
 
 
 def down(quiet: bool = False) -> None:
+    refuse_another_roots()
     if init := node_init():
         servers.send(init, signal.SIGKILL)
         servers.wait_for(lambda: not node_init(), 30, "the node's processes have ended")
@@ -332,7 +345,7 @@ def down(quiet: bool = False) -> None:
     subprocess.run(["ip", "link", "delete", CABLE], capture_output=True)  # gone with the namespace, as a rule
     remove_cgroups()
     if STATE.exists():
-        if not (STATE / "this-folder-belongs-to-a-test-cluster").exists() and any(STATE.iterdir()):
+        if not (STATE / MARK).exists() and any(STATE.iterdir()):
             raise Failure(
                 f"{STATE} is not a cluster's folder: PATELLA_CLUSTER must name one that is empty or does not exist"
             )

@@ -9,6 +9,7 @@ drops mounts, addresses and packet-filter rules with the namespaces. That is the
 it works from any half-way state.
 """
 
+import ctypes
 import os
 import pathlib
 import signal
@@ -29,6 +30,31 @@ SYSCTLS = {
 
 def mount(*arguments) -> None:
     subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+def keep_mounts_here() -> None:
+    """No mount made from now on reaches the machine. In a chroot "/" can be told so only from outside of it."""
+    new_mount_namespace, recursive_private = 0x00020000, 0x4000 | 0x40000  # CLONE_NEWNS; MS_REC | MS_PRIVATE
+    libc = ctypes.CDLL(None, use_errno=True)
+    root, namespace = os.open("/", os.O_RDONLY), os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    if libc.setns(namespace, new_mount_namespace) or libc.mount(None, b"/", None, recursive_private, None):
+        raise OSError(ctypes.get_errno(), "mounts cannot be made private")
+    os.fchdir(root)
+    os.chroot(".")
+    os.close(root)
+    os.close(namespace)
+
+
+def own_root(state: pathlib.Path) -> None:
+    """In a chroot "/" is no mount point, which containers need it to be: then a second view of it becomes the root."""
+    mounts = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    if any(line.split()[4] == "/" for line in mounts):
+        return
+    view = state / "root"
+    view.mkdir()
+    mount("--rbind", "/", view)
+    os.chroot(view)
+    os.chdir("/")
 
 
 def private_mounts(state: pathlib.Path, kept: list[pathlib.Path]) -> None:
@@ -66,6 +92,8 @@ def main() -> None:
     state, cache = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    keep_mounts_here()
+    own_root(state)
     private_mounts(state, [state, cache])
     mount_models(cache / "models", pathlib.Path(sys.argv[3]))
     socket.sethostname("patella-node")
