@@ -121,13 +121,23 @@ def check_messages(sources):
                 raise SchemaError(f"{source['kind']} {path}: lib/api/validate.cc doesn't say \"{rule['message']}\"")
 
 
+def fill_defaults(schema):
+    """Spells `default: {}` out: the API server judges a default by the rules before it puts the defaults within it in."""
+    for sub in schema.get("properties", {}).values():
+        fill_defaults(sub)
+    if schema.get("default") == {}:
+        schema["default"] = {k: copy.deepcopy(v["default"]) for k, v in schema["properties"].items() if "default" in v}
+
+
 def crd(source):
     schema = stripped(source["schema"])
+    fill_defaults(schema)
     schema["properties"] = {
         "apiVersion": {"type": "string", "description": f"Version of the schema: {GROUP}/{VERSION}."},
         "kind": {"type": "string", "description": f"Kind of the object: {source['kind']}."},
         **schema["properties"],
     }
+    schema["properties"]["metadata"].pop("description")  # the API server's own; a definition may only narrow the name
     version = {"name": VERSION, "served": True, "storage": True}
     if "subresources" in source:
         version["subresources"] = source["subresources"]

@@ -78,8 +78,7 @@ void CheckObjectives(const ObjectivesSpec& objectives, std::vector<Violation>& o
 
 void CheckScaling(const InferenceDeploymentSpec& spec, std::vector<Violation>& out) {
   if (spec.scaling.min_replicas > spec.scaling.max_replicas) {
-    out.push_back(
-        {"spec.scaling.minReplicas", StrCat("must be at most maxReplicas, which is ", spec.scaling.max_replicas)});
+    out.push_back({"spec.scaling.minReplicas", "must be at most maxReplicas, which is 8 unless set"});
   }
   const QueueSpec& queue = spec.admission.queue;
   if (queue.max_requests > 0 && queue.max_wait_ms == 0) {

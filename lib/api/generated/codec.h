@@ -9,7 +9,7 @@
 
 namespace patella::api {
 
-inline constexpr char kSchemaHash[] = "698be4a3fb9d";
+inline constexpr char kSchemaHash[] = "eda4b3d332d3";
 
 const TextRule& NameRule(const InferenceDeployment&);
 void ReadBody(Section& s, InferenceDeployment* out);  // spec, status

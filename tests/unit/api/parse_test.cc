@@ -199,7 +199,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "spec.engine.type: expected Patella, VLLM, TGI or OpenAI, found \"vLLM\"; did you mean VLLM? "
                 "(demo.yaml:6)"},
         Invalid{"  scaling: {minReplicas: 9}\n",
-                "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 (demo.yaml:6)"},
+                "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 unless set (demo.yaml:6)"},
         Invalid{"  admission: {queue: {maxRequests: 4}}\n",
                 "spec.admission.queue.maxWaitMs: must be at least 1 when maxRequests is: a queue needs a deadline "
                 "(demo.yaml:6)"},

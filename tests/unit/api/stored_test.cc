@@ -62,7 +62,7 @@ TEST(StoredTest, AnInvalidSpecIsToldWithItsPath) {
   EXPECT_EQ(refused(R"({"model":{"name":"m","uri":"file://m"},"replicas":-1})"),
             "spec.replicas: expected a whole number from 0 to 1000, found -1");
   EXPECT_EQ(refused(R"({"model":{"name":"m","uri":"file://m"},"scaling":{"minReplicas":9}})"),
-            "spec.scaling.minReplicas: must be at most maxReplicas, which is 8");
+            "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 unless set");
   EXPECT_THAT(refused(R"({"model":)"), HasSubstr("not JSON"));
   EXPECT_THAT(refused(std::string(300, '[')), HasSubstr("not JSON"));
 }
