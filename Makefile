@@ -58,7 +58,7 @@ check: build ## The quick tests: no root, no network, no model (2 minutes at mos
 	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS)
 
 .PHONY: test
-test: build model clients kubernetes chart-tools ## Every test but the long ones: what CI runs
+test: build model clients kubernetes chart-tools cluster-programs ## Every test but the long ones: what CI runs
 	@cd $(BUILD) && ctest --output-on-failure -LE soak -j1
 
 .PHONY: clients
@@ -75,6 +75,24 @@ kubernetes: setup-demo ## Build a real Kubernetes control plane for the tests, o
 .PHONY: chart-tools
 chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (6 minutes on two cores)
 	@tests/chart/tools.sh >/dev/null
+
+# A node needs root: asked for where it is needed alone.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER)
+
+.PHONY: cluster
+cluster: programs model cluster-programs ## Start a one-node Kubernetes here, install Patella by Helm, tune the sample (root; 4 minutes once built)
+	@ninja -C $(BUILD) -j$(JOBS) patella-operator
+	@$(AS_ROOT) python3 tests/cluster/cluster.py up
+	@$(AS_ROOT) python3 tests/cluster/install.py --sample $(SAMPLE) --bin $(BUILD)/bin
+
+.PHONY: cluster-down
+cluster-down: ## End that Kubernetes and leave nothing of it
+	@$(AS_ROOT) python3 tests/cluster/cluster.py down
+
+.PHONY: cluster-programs
+cluster-programs: setup-demo
+	@tools/setup/install.sh kubernetes cluster
+	@tools/setup/kubernetes.sh node >/dev/null
 
 .PHONY: accept
 accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)

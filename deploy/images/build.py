@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds Patella's container images as OCI archives, without a container engine, a registry or root.
 
-    deploy/images/build.py [--bin build/release/bin] [--out build/images] [--version 0.1.0] [NAME ...]
+    deploy/images/build.py [--bin build/release/bin] [--out build/images] [--version 0.1.0] [--tag-by-content] [NAME]
 
 An image is one layer: the stripped program, the shared objects that it is linked with (and theirs), the dynamic
 loader, /etc/passwd and /tmp. No shell, no package manager, no set-uid file; it runs as user 65532 on a read-only
@@ -90,9 +90,13 @@ def layer(programs: list[pathlib.Path]) -> bytes:
 
 
 def write_archive(
-    path: pathlib.Path, reference: str, entrypoint: list[str], programs: list[pathlib.Path], labels: dict
-) -> tuple[int, int, str]:
-    """Writes an OCI archive of one image; returns its unpacked size, the archive's size and the manifest's digest."""
+    path: pathlib.Path, reference: str, programs: list[pathlib.Path], labels: dict, by_content: bool = False
+) -> tuple[int, int, str, str]:
+    """Writes an OCI archive of one image that starts the first program.
+
+    Returns its unpacked size, the archive's size, the manifest's digest and the reference; by_content: the tag ends in
+    the digest.
+    """
     blobs = {}
 
     def add(content: bytes, media_type: str) -> dict:
@@ -113,7 +117,7 @@ def write_archive(
                 "os": "linux",
                 "created": "1970-01-01T00:00:00Z",
                 "config": {
-                    "Entrypoint": entrypoint,
+                    "Entrypoint": [f"/usr/bin/{programs[0].name}"],
                     "User": f"{USER}:{USER}",
                     "WorkingDir": "/tmp",
                     "Env": ["PATH=/usr/bin"],
@@ -138,6 +142,8 @@ def write_archive(
         ).encode(),
         "manifest.v1+json",
     )
+    if by_content:
+        reference += "-" + manifest["digest"].removeprefix("sha256:")[:12]
     tag = reference.rsplit(":", 1)[1]
     index = {
         "schemaVersion": 2,
@@ -158,7 +164,7 @@ def write_archive(
             entry.size, entry.mode = len(blobs[name]), 0o644
             tar.addfile(entry, io.BytesIO(blobs[name]))
     partial.rename(path)
-    return len(unpacked), path.stat().st_size, manifest["digest"]
+    return len(unpacked), path.stat().st_size, manifest["digest"], reference
 
 
 def main() -> None:
@@ -166,6 +172,9 @@ def main() -> None:
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/release/bin", help="folder of the programs")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/images", help="folder of the archives")
     parser.add_argument("--version", help="tag; default: the version in CMakeLists.txt")
+    parser.add_argument(
+        "--tag-by-content", action="store_true", help="the tag ends in the digest: other bytes, other tag"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(IMAGES)}; default: all")
     options = parser.parse_args()
     version = options.version or re.search(r"project\(patella VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
@@ -187,7 +196,7 @@ def main() -> None:
             "org.opencontainers.image.licenses": "Apache-2.0",
         }
         path = options.out / f"{name}.tar"
-        unpacked, packed, digest = write_archive(path, reference, [f"/usr/bin/{program}"], programs, labels)
+        unpacked, packed, digest, reference = write_archive(path, reference, programs, labels, options.tag_by_content)
         print(f"{reference}  {unpacked / 1e6:.0f} MB, {packed / 1e6:.0f} MB packed, {digest[:19]}  {path}", flush=True)
 
 

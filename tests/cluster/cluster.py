@@ -233,7 +233,7 @@ def load_pause() -> None:
     folder = STATE / "images"
     folder.mkdir(exist_ok=True)
     run("gcc", "-static", "-Os", "-o", folder / "pause", FOLDER / "node/pause.c")
-    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, ["/usr/bin/pause"], [folder / "pause"], {})
+    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, [folder / "pause"], {})
     run(*ctr("images", "import", folder / "pause.tar"))
 
 
@@ -310,11 +310,18 @@ def up() -> None:
 
 def remove_cgroups() -> None:
     """The kernel ended the containers; their empty control groups have to go by hand."""
-    known = [path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")]
-    for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
-        for folder in [*(root / name for name in known), root]:
-            with contextlib.suppress(OSError):  # not there, or another container runtime's too
-                os.rmdir(folder)
+    known = {path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")}
+
+    def gone() -> bool:
+        left = False
+        for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
+            for folder in [*(f for f in root.iterdir() if f.name in known), root]:
+                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's too
+                    os.rmdir(folder)
+            left = left or any(f.name in known for f in root.iterdir()) if root.exists() else left
+        return not left
+
+    servers.wait_for(gone, 10, "the containers' control groups are removed")
 
 
 def down(quiet: bool = False) -> None:
@@ -327,7 +334,7 @@ def down(quiet: bool = False) -> None:
     if STATE.exists():
         if not (STATE / "this-folder-belongs-to-a-test-cluster").exists() and any(STATE.iterdir()):
             raise Failure(
-                f"{STATE} is not a folder of this program: PATELLA_CLUSTER must name one that is empty or does not exist"
+                f"{STATE} is not a cluster's folder: PATELLA_CLUSTER must name one that is empty or does not exist"
             )
         shutil.rmtree(STATE)
         if not quiet:
