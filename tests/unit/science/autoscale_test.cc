@@ -41,7 +41,9 @@ TEST(ReplicasForTest, IsTheLeastThatTurnsFewAway) {
   for (const double offered : {1.0, 20.0, 100.0, 300.0}) {
     const int n = ReplicasFor(offered, 22, 0.01, 1000);
     EXPECT_LE(ErlangB(offered / n, 22), 0.01);
-    if (n > 1) EXPECT_GT(ErlangB(offered / (n - 1), 22), 0.01);
+    if (n > 1) {
+      EXPECT_GT(ErlangB(offered / (n - 1), 22), 0.01);
+    }
   }
   EXPECT_EQ(ReplicasFor(1e6, 22, 0.01, 8), 8);
   EXPECT_EQ(ReplicasFor(5, 0, 0.01, 8), 1);
