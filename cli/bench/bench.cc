@@ -64,7 +64,7 @@ absl::Status Measure(const BenchOptions& options, const Session& session, Report
       for (const auto& record : result.records) {
         if (record.measured && record.ok()) values.push_back(loadgen::ValueOf(record, target.metric));
       }
-      if (loadgen::Quantile(values, target.quantile) > target.limit_ms && missed.empty())
+      if (loadgen::Quantile(values, target.quantile) > target.target_ms && missed.empty())
         missed = StrCat(c, " at once misses ", loadgen::ToText(target));
     }
     done += share;
@@ -89,7 +89,7 @@ int RunBench(BenchOptions options) {
   if (report.law) report.knees = KneesOf(*report.law, std::nullopt, kv);
   if (!session->targets.empty()) {
     const loadgen::LatencyTarget& first = session->targets.front();
-    report.target = ReportTarget{loadgen::ToText(first), first.limit_ms,
+    report.target = ReportTarget{loadgen::ToText(first), first.target_ms,
                                  first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
   }
   report.verdict = MeaningOf(report);

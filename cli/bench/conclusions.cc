@@ -34,6 +34,22 @@ ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase) {
   return point;
 }
 
+ReportPoint RampPoint(const science::CurvePoint& measured) {
+  ReportPoint point{.concurrency = measured.concurrency,
+                    .tokens_per_second = measured.tokens_per_second,
+                    .mean_ms_per_token = measured.mean_ms_per_token};
+  point.requests = measured.samples;
+  point.phase = "ramp";
+  return point;
+}
+
+ReportPoint VerifyPoint(const science::Verification& v, bool per_token) {
+  ReportPoint point = RampPoint({v.concurrency, v.mean_ms_per_token, v.tokens_per_second, v.requests});
+  if (per_token) point.p90_tpot_ms = v.quantile_ms;
+  point.phase = v.passed ? "verify: holds" : "verify: misses";
+  return point;
+}
+
 std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& measured) {
   std::vector<science::CurvePoint> points;
   for (const ReportPoint& p : measured) {

@@ -7,10 +7,15 @@
 
 #include "cli/report/report.h"
 #include "lib/loadgen/summary.h"
+#include "lib/science/calibration.h"
 
 namespace patella::cli {
 
 ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase);
+
+// Of a calibration: a level of the ramp, and a verification. `per_token`: its quantile is of the time per output token.
+ReportPoint RampPoint(const science::CurvePoint& measured);
+ReportPoint VerifyPoint(const science::Verification& verification, bool per_token);
 
 // science::FitLaw over the points. None with fewer than two different concurrencies or without a slope.
 std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& points);

@@ -7,7 +7,7 @@
 #include "cli/bench/progress.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/up/interrupt.h"
+#include "cli/interrupt.h"
 #include "lib/base/text.h"
 #include "lib/http/loop.h"
 #include "lib/loadgen/probe_runner.h"
@@ -36,28 +36,15 @@ struct TuneOptions {
   double max_seconds = 90;
 };
 
-science::LatencyMetric MetricOf(loadgen::LatencyMetric metric) {
-  switch (metric) {
-    case loadgen::LatencyMetric::kTimePerOutputToken:
-      return science::LatencyMetric::kTimePerOutputToken;
-    case loadgen::LatencyMetric::kTimeToFirstToken:
-      return science::LatencyMetric::kTimeToFirstToken;
-    case loadgen::LatencyMetric::kEndToEnd:
-      return science::LatencyMetric::kEndToEnd;
-  }
-  return science::LatencyMetric::kTimePerOutputToken;
-}
-
 science::CalibrationConfig ConfigOf(const TuneOptions& options, const Session& session) {
   science::CalibrationConfig config{.input_tokens = options.common.input_tokens,
                                     .output_tokens = options.common.output_tokens,
+                                    .targets = session.targets,
                                     .knee = science::KneeDefinition::kHalfLatency,
                                     .ceiling = options.max_concurrency,
                                     .max_total_tokens = session.server.max_total_tokens,
                                     .max_seconds = options.max_seconds,
                                     .seed = session.seed};
-  for (const loadgen::LatencyTarget& t : session.targets)
-    config.targets.push_back({MetricOf(t.metric), t.quantile, t.limit_ms});
   if (session.server.max_concurrent_requests > 0)
     config.ceiling = std::min(config.ceiling, session.server.max_concurrent_requests);
   if (session.server.kv_capacity_tokens > 0) {
@@ -95,24 +82,10 @@ absl::StatusOr<loadgen::ProbeOutcome> Run(const Session& session, science::Calib
 }
 
 void AddPoints(const science::CalibrationResult& result, const Session& session, Report& report) {
-  for (const science::CurvePoint& p : result.ramp.end_to_end.points) {
-    ReportPoint point{.concurrency = p.concurrency,
-                      .tokens_per_second = p.tokens_per_second,
-                      .mean_ms_per_token = p.mean_ms_per_token};
-    point.requests = p.samples;
-    point.phase = "ramp";
-    report.points.push_back(point);
-  }
-  for (const science::Verification& v : result.verifications) {
-    ReportPoint point{.concurrency = v.concurrency,
-                      .tokens_per_second = v.tokens_per_second,
-                      .mean_ms_per_token = v.mean_ms_per_token};
-    if (session.targets.empty() || session.targets.front().metric == loadgen::LatencyMetric::kTimePerOutputToken)
-      point.p90_tpot_ms = v.quantile_ms;
-    point.requests = v.requests;
-    point.phase = v.passed ? "verify: holds" : "verify: misses";
-    report.points.push_back(point);
-  }
+  for (const science::CurvePoint& p : result.ramp.end_to_end.points) report.points.push_back(RampPoint(p));
+  const bool per_token =
+      session.targets.empty() || session.targets.front().metric == loadgen::LatencyMetric::kTimePerOutputToken;
+  for (const science::Verification& v : result.verifications) report.points.push_back(VerifyPoint(v, per_token));
 }
 
 // How it ended, in a sentence, and the exit code for it.
@@ -145,7 +118,7 @@ int Conclude(const TuneOptions& options, const Session& session, const science::
   if (std::isfinite(fit.law.cap)) report.law->cap = fit.law.cap;
   if (!session.targets.empty()) {
     const loadgen::LatencyTarget& first = session.targets.front();
-    report.target = ReportTarget{loadgen::ToText(first), first.limit_ms,
+    report.target = ReportTarget{loadgen::ToText(first), first.target_ms,
                                  first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
   }
   if (result.limit > 0) report.limit = result.limit;

@@ -14,7 +14,7 @@
 #include "cli/demo/blocks.h"
 #include "cli/demo/engine_limit.h"
 #include "cli/exit_code.h"
-#include "cli/up/interrupt.h"
+#include "cli/interrupt.h"
 #include "cli/up/local.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
@@ -210,7 +210,7 @@ absl::StatusOr<ExitCode> ShowDemo(Demo& demo) {
   const loadgen::LatencyTarget& target = demo.targets[0];
   const bool per_token = target.metric == loadgen::LatencyMetric::kTimePerOutputToken;
   const Verdict verdict =
-      Judge(blocks, demo.view.limit, target.limit_ms, target.quantile, per_token ? "ms/token" : "ms");
+      Judge(blocks, demo.view.limit, target.target_ms, target.quantile, per_token ? "ms/token" : "ms");
   FillReport(demo, verdict, &report);
   const std::string latency_name = StrCat("p", Number(100 * target.quantile), per_token ? " ms/token" : " ms");
   std::cout << ArmsText(verdict, report.arms_title, latency_name) << "\n" << verdict.sentence << "\n\n";

@@ -39,14 +39,6 @@ struct PlanOptions {
   double min_tokens_per_second = 0;
 };
 
-science::Target TargetOf(const loadgen::LatencyTarget& target) {
-  using To = science::LatencyMetric;
-  const To metric = target.metric == loadgen::LatencyMetric::kTimeToFirstToken ? To::kTimeToFirstToken
-                    : target.metric == loadgen::LatencyMetric::kEndToEnd       ? To::kEndToEnd
-                                                                               : To::kTimePerOutputToken;
-  return {metric, target.quantile, target.limit_ms};
-}
-
 science::LatencyMetric MetricOf(api::LatencyMetric metric) {
   if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
   return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
@@ -134,7 +126,7 @@ absl::StatusOr<science::PlanInputs> InputsOf(PlanOptions options) {
   }
   for (const std::string& text : options.targets) {
     PATELLA_ASSIGN_OR_RETURN(const loadgen::LatencyTarget target, loadgen::ParseTarget(text));
-    inputs.targets.push_back(TargetOf(target));
+    inputs.targets.push_back(target);
   }
   if (options.min_tokens_per_second > 0) inputs.min_tokens_per_second = options.min_tokens_per_second;
   if (options.tensor_parallel > 0) inputs.tensor_parallel = options.tensor_parallel;

@@ -9,7 +9,7 @@
 #include "cli/bench/progress.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/up/interrupt.h"
+#include "cli/interrupt.h"
 #include "cli/up/local.h"
 #include "cli/up/ports.h"
 #include "lib/base/text.h"

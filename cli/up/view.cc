@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench/conclusions.h"
 #include "cli/bench/options.h"
 #include "lib/base/text.h"
 
@@ -121,26 +122,10 @@ Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deploym
   report.title = StrCat(spec.model.name, " on ", ThisMachine());
   report.subtitle = StrCat(spec.workload.input_tokens, " tokens in, ", spec.workload.output_tokens,
                            " out; one ramp of growing concurrency");
-  for (const SidecarView::Point& p : view.points) {
-    ReportPoint point{.concurrency = p.concurrency,
-                      .tokens_per_second = p.tokens_per_second,
-                      .mean_ms_per_token = p.mean_ms_per_token};
-    point.requests = p.samples;
-    point.phase = "ramp";
-    report.points.push_back(point);
-  }
-  for (const SidecarView::Verify& v : view.verify) {
-    ReportPoint point{.concurrency = v.concurrency,
-                      .tokens_per_second = v.tokens_per_second,
-                      .mean_ms_per_token = v.mean_ms_per_token};
-    if (!spec.objectives.latency.empty() &&
-        spec.objectives.latency[0].metric == api::LatencyMetric::kTimePerOutputToken) {
-      point.p90_tpot_ms = v.quantile_ms;
-    }
-    point.requests = v.requests;
-    point.phase = v.passed ? "verify: holds" : "verify: misses";
-    report.points.push_back(point);
-  }
+  for (const science::CurvePoint& p : view.points) report.points.push_back(RampPoint(p));
+  const bool per_token =
+      !spec.objectives.latency.empty() && spec.objectives.latency[0].metric == api::LatencyMetric::kTimePerOutputToken;
+  for (const science::Verification& v : view.verify) report.points.push_back(VerifyPoint(v, per_token));
   if (view.b_ms > 0) report.law = ReportLaw{view.a_ms, view.b_ms, view.cap, view.fit_error_ratio};
   for (const SidecarView::Knee& k : view.knees)
     report.knees.push_back({k.definition, k.concurrency, KneeMeaning(k.definition), false});

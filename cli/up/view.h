@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "cli/report/report.h"
 #include "lib/api/inference_deployment.h"
+#include "lib/science/calibration.h"
 
 namespace patella::cli {
 
@@ -21,22 +22,11 @@ struct SidecarView {
   int limit = 0;
   std::string bound_by;
   std::string confidence;
-  struct Point {
-    int concurrency = 0;
-    double mean_ms_per_token = 0, tokens_per_second = 0;
-    int samples = 0;
-  };
-  std::vector<Point> points;
+  std::vector<science::CurvePoint> points;
   double a_ms = 0, b_ms = 0;
   std::optional<double> cap;
   double fit_error_ratio = 0;
-  struct Verify {
-    int concurrency = 0;
-    double quantile_ms = 0, mean_ms_per_token = 0, tokens_per_second = 0;
-    bool passed = false;
-    int requests = 0;
-  };
-  std::vector<Verify> verify;
+  std::vector<science::Verification> verify;
   struct Knee {
     std::string definition;
     double concurrency = 0;

@@ -115,8 +115,8 @@ absl::Status CheckOptions(const ServiceOptions& options, const Model& model) {
 
 // Everything that exists once the model is loaded. Made off the loop's thread, used and destroyed on it.
 struct Running {
-  Running(http::Loop& loop, const Settings& settings, Model loaded, ServiceOptions options,
-          const SchedulerOptions& schedule, const Limits& limits)
+  Running(http::Loop& loop, Model loaded, ServiceOptions options, const SchedulerOptions& schedule,
+          const Limits& limits)
       : model(std::move(loaded)),
         service(loop, *model.tokenizer, std::move(options)),
         engine(
@@ -126,13 +126,11 @@ struct Running {
               loop.Post([this, events = std::move(events)]() mutable { service.OnEvents(std::move(events)); });
             }) {
     service.Attach(engine);
-    control_socket = settings.String("CONTROL_SOCKET");
   }
 
   Model model;
   Service service;
   EngineLoop engine;
-  std::string control_socket;
   std::unique_ptr<ControlServer> control;
 };
 
@@ -151,11 +149,10 @@ absl::StatusOr<std::unique_ptr<Running>> Prepare(http::Loop& loop, const Setting
   limits.max_batch_prefill_tokens = static_cast<int>(settings.Int("MAX_BATCH_PREFILL_TOKENS"));
   limits.max_batch_size = static_cast<int>(settings.Int("MAX_BATCH_SIZE"));
   PATELLA_RETURN_IF_ERROR(Scheduler::Check(schedule, limits));
-  auto running = std::make_unique<Running>(loop, settings, std::move(model), service_options, schedule, limits);
+  auto running = std::make_unique<Running>(loop, std::move(model), service_options, schedule, limits);
   PATELLA_RETURN_IF_ERROR(running->engine.WarmUp());
-  if (!running->control_socket.empty()) {
-    PATELLA_ASSIGN_OR_RETURN(running->control,
-                             ControlServer::Listen(running->control_socket, running->engine, service_options));
+  if (const std::string& path = settings.String("CONTROL_SOCKET"); !path.empty()) {
+    PATELLA_ASSIGN_OR_RETURN(running->control, ControlServer::Listen(path, running->engine, service_options));
   }
   return running;
 }

@@ -75,8 +75,6 @@ Quantiles ThreeQuantiles(const std::vector<double>& values) {
 
 }  // namespace
 
-std::string_view NameOf(LatencyMetric metric) { return kMetrics[static_cast<size_t>(metric)].full; }
-
 absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text) {
   const std::vector<std::string_view> parts = SplitAtColons(text);
   if (parts.size() != 3) return BadTarget(text, "it has not three parts");
@@ -92,14 +90,14 @@ absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text) {
     return BadTarget(text, StrCat("\"", parts[1], "\" is not a percentile between p0 and p100"));
   }
   target.quantile = value / 100;
-  target.limit_ms = ParseMs(parts[2]);
-  if (!(target.limit_ms > 0)) return BadTarget(text, StrCat("\"", parts[2], "\" is not a positive time in ms or s"));
+  target.target_ms = ParseMs(parts[2]);
+  if (!(target.target_ms > 0)) return BadTarget(text, StrCat("\"", parts[2], "\" is not a positive time in ms or s"));
   return target;
 }
 
 std::string ToText(const LatencyTarget& target) {
   return StrCat("p", 100 * target.quantile, " ", kMetrics[static_cast<size_t>(target.metric)].words, " ≤ ",
-                target.limit_ms, " ms");
+                target.target_ms, " ms");
 }
 
 double ValueOf(const RequestRecord& record, LatencyMetric metric) {
@@ -116,7 +114,7 @@ double ValueOf(const RequestRecord& record, LatencyMetric metric) {
 
 bool Meets(const RequestRecord& record, const std::vector<LatencyTarget>& targets) {
   return record.ok() && std::all_of(targets.begin(), targets.end(), [&](const LatencyTarget& target) {
-           return ValueOf(record, target.metric) <= target.limit_ms;
+           return ValueOf(record, target.metric) <= target.target_ms;
          });
 }
 

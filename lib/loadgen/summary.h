@@ -7,19 +7,12 @@
 
 #include "absl/status/statusor.h"
 #include "lib/loadgen/load.h"
+#include "lib/science/verdict.h"
 
 namespace patella::loadgen {
 
-enum class LatencyMetric { kTimePerOutputToken, kTimeToFirstToken, kEndToEnd };
-
-// "At most `limit_ms` at the `quantile` of requests".
-struct LatencyTarget {
-  LatencyMetric metric = LatencyMetric::kTimePerOutputToken;
-  double quantile = 0.9;  // 0 < q < 1
-  double limit_ms = 0;
-};
-
-std::string_view NameOf(LatencyMetric metric);  // "TimePerOutputToken", …
+using LatencyMetric = science::LatencyMetric;
+using LatencyTarget = science::Target;
 
 // "tpot:p90:50", "ttft:p95:2s", "e2e:p50:800ms", or the long names. InvalidArgument says what is wrong and gives an example.
 absl::StatusOr<LatencyTarget> ParseTarget(std::string_view text);

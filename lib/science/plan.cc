@@ -52,7 +52,7 @@ LimitInputs InputsOf(const PlanInputs& inputs, const PlanRow& row, double prefil
   return limit;
 }
 
-absl::Status Price(const PlanInputs& inputs, const Accelerator& accelerator, PlanRow& row) {
+void Price(const PlanInputs& inputs, const Accelerator& accelerator, PlanRow& row) {
   row.replicas = std::max(1, static_cast<int>(std::ceil(inputs.min_tokens_per_second / row.tokens_per_second - 1e-9)));
   row.cost = CostPerHour(accelerator.price_per_node_hour, accelerator.per_node, row.tensor_parallel, row.replicas);
   row.per_million = PerMillionTokens(row.cost.accelerators, row.tokens_per_second * row.replicas);
@@ -60,7 +60,6 @@ absl::Status Price(const PlanInputs& inputs, const Accelerator& accelerator, Pla
     Miss(row, absl::StrCat("costs $", ToText(row.cost.accelerators), " an hour"));
   if (inputs.max_per_million && row.per_million > *inputs.max_per_million)
     Miss(row, absl::StrCat("costs $", ToText(row.per_million), " per 1M tokens"));
-  return absl::OkStatus();
 }
 
 absl::StatusOr<PlanRow> RowOf(const PlanInputs& inputs, const Accelerator& accelerator, int degree) {
@@ -88,7 +87,7 @@ absl::StatusOr<PlanRow> RowOf(const PlanInputs& inputs, const Accelerator& accel
   row.bound_by = std::string(NameOf(limit->bound_by));
   row.ms_per_token = limit->end_to_end_ms_per_token;
   row.tokens_per_second = limit->tokens_per_second;
-  if (absl::Status status = Price(inputs, accelerator, row); !status.ok()) return status;
+  Price(inputs, accelerator, row);
   return row;
 }
 

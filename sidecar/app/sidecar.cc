@@ -127,10 +127,13 @@ class SidecarImpl final : public Sidecar {
     ProxyEvents events;
     events.on_admitted = [this](Limiter::Id) { metrics_->OnAdmitted(); };
     events.on_refused = [this](Refusal refusal) { metrics_->OnRefused(LabelOf(refusal)); };
+    events.on_prompt_computed = [this](Limiter::Id, int64_t prompt_tokens) {
+      tuner_->OnPromptComputed(static_cast<int>(prompt_tokens));
+    };
     events.on_tokens = [this](Limiter::Id, int tokens, double gap_ms) {
       live_.OnTokens(tokens, Now());
       metrics_->OnTokens(tokens, gap_ms);
-      tuner_->OnTokens(tokens, gap_ms, proxy_->limiter().in_flight(), Now());
+      tuner_->OnTokens(tokens, gap_ms, proxy_->limiter().in_flight());
     };
     events.on_finished = [this](Limiter::Id, const StreamRecord& record) { OnFinished(record); };
     events.on_engine_failure = [this](const absl::Status& status) {
@@ -149,14 +152,11 @@ class SidecarImpl final : public Sidecar {
     } else {
       live_.OnTokens(record.output_tokens, now);
     }
-    tuner_->OnStream({.started_s = now - (record.end_to_end_ms - record.queue_ms) / 1e3,
-                      .queue_ms = record.queue_ms,
-                      .time_to_first_token_ms = record.time_to_first_token_ms,
+    tuner_->OnStream({.admitted_s = now - (record.end_to_end_ms - record.queue_ms) / 1e3,
                       .time_per_output_token_ms = record.time_per_output_token_ms,
+                      .time_to_first_token_ms = record.time_to_first_token_ms,
                       .end_to_end_ms = record.end_to_end_ms,
-                      .prompt_tokens = record.prompt_tokens - record.cached_tokens,
-                      .output_tokens = record.output_tokens},
-                     now);
+                      .output_tokens = record.output_tokens});
   }
 
   EngineWatchEvents WatchEvents() {

@@ -32,12 +32,14 @@ Limiter::Id Limiter::Enter(RequestCost cost, TimePoint now, Decided decided) {
   return id;
 }
 
-void Limiter::PromptComputed(Id id) {
+int64_t Limiter::PromptComputed(Id id) {
   const auto it = admitted_.find(id);
-  if (it == admitted_.end() || it->second.prompt_computed) return;
+  if (it == admitted_.end() || it->second.prompt_computed) return 0;
   it->second.prompt_computed = true;
-  prompt_tokens_ -= it->second.cost.prompt_tokens;
+  const int64_t tokens = it->second.cost.prompt_tokens;
+  prompt_tokens_ -= tokens;
   AdmitWaiting();
+  return tokens;
 }
 
 void Limiter::Leave(Id id) {

@@ -53,8 +53,8 @@ class Limiter {
   // SetBudgets, PromptComputed or Tick. An admitted request holds its permit until Leave; a refused one is forgotten.
   Id Enter(RequestCost cost, TimePoint now, Decided decided);
 
-  // Its first token came: the prompt no longer counts against P. Unknown ids are ignored.
-  void PromptComputed(Id id);
+  // Its first token came: the prompt no longer counts against P. Returns its tokens, 0 if told before or unknown.
+  int64_t PromptComputed(Id id);
 
   // Gives the permit back, or gives up waiting. Unknown ids are ignored, so it may be called twice.
   void Leave(Id id);

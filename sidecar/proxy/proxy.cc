@@ -159,7 +159,8 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
     if (id_ == 0) return;
     const int tokens = meter_.OnBytes(bytes, proxy_.loop_.Now());
     if (tokens == 0) return;
-    proxy_.limiter_.PromptComputed(id_);
+    const int64_t prompt_tokens = proxy_.limiter_.PromptComputed(id_);
+    if (prompt_tokens > 0 && proxy_.events_.on_prompt_computed) proxy_.events_.on_prompt_computed(id_, prompt_tokens);
     if (proxy_.events_.on_tokens) proxy_.events_.on_tokens(id_, tokens, meter_.last_gap_ms());
   }
 

@@ -29,9 +29,10 @@ std::string_view LabelOf(Refusal refusal);
 struct ProxyEvents {
   std::function<void(Limiter::Id)> on_admitted;
   std::function<void(Refusal)> on_refused;
-  std::function<void(Limiter::Id, int tokens, double gap_ms)> on_tokens;  // gap 0: the first ones
-  std::function<void(Limiter::Id, const StreamRecord&)> on_finished;      // of admitted requests, however they ended
-  std::function<void(const absl::Status&)> on_engine_failure;             // could not be reached, or broke off
+  std::function<void(Limiter::Id, int64_t prompt_tokens)> on_prompt_computed;  // its first token came
+  std::function<void(Limiter::Id, int tokens, double gap_ms)> on_tokens;       // gap 0: the first ones
+  std::function<void(Limiter::Id, const StreamRecord&)> on_finished;  // of admitted requests, however they ended
+  std::function<void(const absl::Status&)> on_engine_failure;         // could not be reached, or broke off
 };
 
 struct ProxyOptions {

@@ -22,6 +22,7 @@ struct Resumed {
   std::string bound_by;
   double a_ms = 0, b_ms = 0, cap = std::numeric_limits<double>::infinity();
   std::vector<PointView> points;
+  science::StepModel step_model;
 };
 
 struct TunerOptions {

@@ -9,7 +9,6 @@
 #include "absl/strings/str_format.h"
 #include "lib/science/calibration.h"
 #include "lib/science/knee.h"
-#include "sidecar/tuner/live.h"
 
 namespace patella::sidecar {
 namespace {
@@ -18,7 +17,7 @@ constexpr double kResumeShare = 0.8;
 constexpr double kTimeout_s = 60;  // what platforms commonly give a request
 constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
-constexpr double kLoaded = 0.8;  // share of the limit in flight from which a stream judges it
+constexpr double kBudgetDeadBand = 0.1;
 
 science::LatencyMetric MetricOf(const std::string& name) {
   if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
@@ -45,10 +44,9 @@ std::string_view NameOf(TunerState state) {
 
 struct Tuner::Science {
   std::unique_ptr<science::Calibration> calibration;
-  std::unique_ptr<LiveTracker> tracker;
+  std::unique_ptr<science::LimitTracker> tracker;
   int ceiling = kDefaultCeiling;  // the user's, ours, or the engine's own limit
   int most = kDefaultCeiling;     // by ceiling and KV cache
-  int peak_in_flight = 0;
 };
 
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
@@ -85,7 +83,7 @@ TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   }
   if (const Resumed& resumed = options_.resumed; resumed.limit > 0) {
     view_.points = resumed.points;
-    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms;
+    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms, view_.step_model = resumed.step_model;
     ShowKnees();
     view_.bound_by = resumed.bound_by;
     const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
@@ -138,6 +136,7 @@ void Tuner::ShowCalibration() {
   }
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
+  view_.step_model = science::StepModelOf(known.ramp, options_.input_tokens);
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {
@@ -198,7 +197,7 @@ void Tuner::ShowKnees() {
 
 TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason,
                                 const std::string& evidence, double now_s) {
-  science_->tracker = std::make_unique<LiveTracker>(options_.targets, limit, std::max(science_->most, limit));
+  if (options_.mode == TuningMode::kAuto) Track(reason == "resumed" ? options_.resumed.limit : limit, limit);
   view_.state = TunerState::kReady;
   view_.progress = {"ready", limit, 0, 1};
   view_.confidence = confidence;
@@ -217,17 +216,20 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   return actions;
 }
 
-int64_t Tuner::PromptBudget() const {
-  if (science_->calibration == nullptr) return 0;
-  const science::RampResult& curve = science_->calibration->last_result().ramp;
-  const double ms_per_token =
-      curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
-  for (const TargetView& t : options_.targets) {
-    if (t.metric != "TimeToFirstToken" || ms_per_token <= 0) continue;
-    const double tokens = (0.9 * t.target_ms - curve.StepMs(view_.limit)) / ms_per_token;
-    return std::max<int64_t>(options_.input_tokens, static_cast<int64_t>(tokens));
-  }
-  return 0;
+int64_t Tuner::PromptBudget() {
+  prompt_budget_ = science_->tracker == nullptr ? 0 : science_->tracker->PromptBudget();
+  return prompt_budget_;
+}
+
+void Tuner::Track(int believed, int start) {
+  science_->tracker =
+      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = view_.step_model,
+                                                                   .input_tokens = options_.input_tokens,
+                                                                   .output_tokens = options_.output_tokens,
+                                                                   .targets = TargetsOf(options_),
+                                                                   .believed = believed,
+                                                                   .start = start,
+                                                                   .most = std::max(science_->most, start)});
 }
 
 TunerActions Tuner::Fail(int exit_code, std::string error, double now_s) {
@@ -250,28 +252,31 @@ void Tuner::MoveLimit(int limit, const std::string& reason, const std::string& e
   view_.limit = limit;
 }
 
-void Tuner::OnTokens(int tokens, double gap_ms, int in_flight, double now_s) {
-  science_->peak_in_flight = std::max(science_->peak_in_flight, in_flight);
-  if (users_admitted_ && science_->tracker != nullptr) science_->tracker->OnTokens(tokens, gap_ms, in_flight, now_s);
+bool Tuner::tracking() const {
+  return users_admitted_ && options_.mode == TuningMode::kAuto && science_->tracker != nullptr;
 }
 
-void Tuner::OnStream(const LiveStream& stream, double now_s) {
-  if (!users_admitted_ || options_.mode != TuningMode::kAuto || science_->tracker == nullptr) return;
-  std::vector<double> values;
-  for (const TargetView& t : options_.targets) {
-    values.push_back(t.metric == "TimePerOutputToken" ? stream.time_per_output_token_ms
-                     : t.metric == "TimeToFirstToken" ? stream.time_to_first_token_ms
-                                                      : stream.end_to_end_ms);
-  }
-  const bool loaded = science_->peak_in_flight >= kLoaded * science_->tracker->limit();
-  science_->tracker->OnStream(stream.started_s, values, loaded, now_s);
+void Tuner::OnPromptComputed(int prompt_tokens) {
+  if (tracking()) science_->tracker->OnPromptComputed(prompt_tokens);
+}
+
+void Tuner::OnTokens(int tokens, double gap_ms, int in_flight) {
+  if (tracking()) science_->tracker->OnTokens(tokens, gap_ms, in_flight);
+}
+
+void Tuner::OnStream(const science::TrackedStream& stream) {
+  if (tracking()) science_->tracker->OnStream(stream);
 }
 
 TunerActions Tuner::OnTick(int in_flight, double now_s) {
-  if (!users_admitted_ || options_.mode != TuningMode::kAuto) return {};
-  const Move move = science_->tracker->OnTick(in_flight, now_s);
-  science_->peak_in_flight = in_flight;
-  if (move.limit == 0) return {};
+  if (!tracking()) return {};
+  const science::TrackMove move = science_->tracker->OnTick(in_flight, now_s);
+  if (move.limit == 0) {
+    const int64_t before = prompt_budget_;
+    const bool moved = std::abs(PromptBudget() - before) > kBudgetDeadBand * static_cast<double>(before);
+    if (!moved) prompt_budget_ = before;
+    return moved ? TunerActions{SetLimit{view_.limit, prompt_budget_}} : TunerActions{};
+  }
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
   return {SetLimit{move.limit, PromptBudget()}, Save{}};

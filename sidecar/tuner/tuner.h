@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "lib/science/probe.h"
+#include "lib/science/track.h"
 #include "sidecar/tuner/options.h"
 #include "sidecar/tuner/view.h"
 
@@ -52,17 +53,6 @@ struct ProbeReport {
   double seconds = 0;
 };
 
-// One stream of user traffic that ended.
-struct LiveStream {
-  double started_s = 0;  // admitted
-  double queue_ms = 0;
-  double time_to_first_token_ms = 0;
-  double time_per_output_token_ms = 0;  // 0: not known
-  double end_to_end_ms = 0;
-  int prompt_tokens = 0;  // not from a cache
-  int output_tokens = 0;
-};
-
 class Tuner {
  public:
   explicit Tuner(TunerOptions options);
@@ -77,8 +67,9 @@ class Tuner {
   TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
 
   // Live traffic, after AdmitUsers. in_flight: user requests holding a permit.
-  void OnTokens(int tokens, double gap_ms, int in_flight, double now_s);
-  void OnStream(const LiveStream& stream, double now_s);
+  void OnPromptComputed(int prompt_tokens);
+  void OnTokens(int tokens, double gap_ms, int in_flight);
+  void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second
 
   bool calibrating() const;
@@ -95,13 +86,16 @@ class Tuner {
   TunerActions Fail(int exit_code, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
-  int64_t PromptBudget() const;
+  int64_t PromptBudget();  // as of now; remembered
+  void Track(int believed, int start);
+  bool tracking() const;
 
   const TunerOptions options_;
   TunerView view_;
   std::unique_ptr<Science> science_;
   EngineFacts facts_;
   double calibration_began_s_ = 0;
+  int64_t prompt_budget_ = 0;
   bool users_admitted_ = false;
 };
 

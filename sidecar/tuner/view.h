@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/science/track.h"
+
 namespace patella::sidecar {
 
 enum class TunerState { kBoot, kWarmUp, kRamp, kVerify, kReady, kDegraded };
@@ -80,6 +82,7 @@ struct TunerView {
   double a_ms = 0, b_ms = 0;
   double cap = std::numeric_limits<double>::infinity();
   double fit_error_ratio = 0;
+  science::StepModel step_model;
   std::vector<VerifyView> verify;
   std::vector<KneeView> knees;
   long calibration_tokens = 0;

@@ -23,8 +23,8 @@ class Record:
     tokens: int = 0
     ended: float = 0.0
 
-    def holds(self, target_ms: float) -> bool:
-        return self.status == 200 and self.tpot_ms <= target_ms
+    def holds(self, target_ms: float, ttft_target_ms: float = float("inf")) -> bool:
+        return self.status == 200 and self.tpot_ms <= target_ms and self.ttft_ms <= ttft_target_ms
 
 
 class LoadClient:
@@ -83,12 +83,12 @@ class LoadClient:
         return list(await asyncio.gather(*tasks))
 
 
-def goodput(records: list[Record], target_ms: float, begin: float, end: float) -> float:
+def goodput(records: list[Record], target_ms: float, begin: float, end: float, ttft_target_ms: float = float("inf")) -> float:
     """Output tokens per second, in [begin, end], of requests that held the target. A request's tokens are spread over its time: counted at its
     end, they would come in waves, since requests of one size that began together end together."""
     tokens = 0.0
     for r in records:
-        if r.holds(target_ms) and r.ended > r.started:
+        if r.holds(target_ms, ttft_target_ms) and r.ended > r.started:
             tokens += r.tokens * max(0.0, min(end, r.ended) - max(begin, r.started)) / (r.ended - r.started)
     return tokens / (end - begin)
 

@@ -1,5 +1,6 @@
 """Starts patella-engine and patella-sidecar as a user would, on free loopback ports, and stops them by process id."""
 
+import json
 import os
 import pathlib
 import re
@@ -59,6 +60,17 @@ def answers(url: str) -> bool:
         return urllib.request.urlopen(url, timeout=5).status == 200
     except (urllib.error.URLError, OSError):
         return False
+
+
+def post(url: str, path: str, body: dict, timeout=60):
+    """The open answer; HTTPError for any status but 2xx."""
+    request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=timeout)
+
+
+def status_of(admin: str) -> dict:
+    """The sidecar's /status.json."""
+    return json.load(urllib.request.urlopen(admin + "/status.json", timeout=10))
 
 
 class Engine(Process):

@@ -68,6 +68,18 @@ class Up:
             time.sleep(0.05)
         raise TimeoutError(f"no {program}")
 
+    def measuring(self, seconds=60):
+        """Returns once the calibration has begun to send."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if harness.status_of(f"http://127.0.0.1:{self.ports[1]}")["progress"]["phase"] == "ramp":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise TimeoutError("the ramp has not begun")
+
     def end(self, seconds=120) -> tuple[int, str]:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, err
@@ -115,8 +127,7 @@ class BadInput(unittest.TestCase):
     def test_engine_killed_during_the_ramp(self):
         up = Up()
         engine = up.child("patella-engine")
-        up.child("patella-sidecar")
-        time.sleep(2)  # into the warm-up or the ramp; killed at any moment the outcome is the same
+        up.measuring()
         os.kill(engine, signal.SIGKILL)
         self.check(up, UNREACHABLE, "engine", "killed by signal 9")
 

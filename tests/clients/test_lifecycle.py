@@ -15,15 +15,11 @@ import urllib.error
 import urllib.request
 
 import harness
+from harness import post
 
 
 def setUpModule():
     harness.require_model()
-
-
-def post(url, path, body, timeout=60):
-    request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return urllib.request.urlopen(request, timeout=timeout)
 
 
 class EngineLifecycle(unittest.TestCase):

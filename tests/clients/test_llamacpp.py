@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import unittest
-import urllib.request
 
 import harness
 
@@ -22,9 +21,7 @@ class LlamaCpp(harness.Process):
 
 
 def complete(url: str) -> dict:
-    body = json.dumps({"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}).encode()
-    request = urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=60))
+    return json.load(harness.post(url, "/v1/completions", {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}))
 
 
 class LlamaCppTest(unittest.TestCase):
@@ -42,7 +39,7 @@ class LlamaCppTest(unittest.TestCase):
         cls.engine.stop()
 
     def test_a_limit_is_found_and_explained(self):
-        status = json.load(urllib.request.urlopen(self.sidecar.admin + "/status.json"))
+        status = harness.status_of(self.sidecar.admin)
         self.assertGreaterEqual(status["limit"], 1)
         self.assertLessEqual(status["limit"], 16)
         self.assertIn(status["bound_by"], ("TimePerOutputToken", "Knee", "Ceiling", "KvCapacity", "Timeout"))

@@ -25,10 +25,6 @@ def tearDownModule():
     engine.stop()
 
 
-def status_of(sidecar) -> dict:
-    return json.load(urllib.request.urlopen(sidecar.admin + "/status.json", timeout=10))
-
-
 def get(url) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
@@ -38,8 +34,7 @@ def get(url) -> tuple[int, str]:
 
 
 def generate(sidecar, tokens=4, route="/generate"):
-    body = json.dumps({"inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}}).encode()
-    return urllib.request.urlopen(urllib.request.Request(sidecar.url + route, body, {"Content-Type": "application/json"}), timeout=60)
+    return harness.post(sidecar.url, route, {"inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}})
 
 
 class Restart(unittest.TestCase):
@@ -47,13 +42,13 @@ class Restart(unittest.TestCase):
         with tempfile.TemporaryDirectory() as state:
             first = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **SHORT)
             try:
-                learned = status_of(first)
+                learned = harness.status_of(first.admin)
             finally:
                 self.assertEqual(first.stop(), 0)
             self.assertGreater(learned["calibration"]["tokens"], 0)
             second = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **SHORT)
             try:
-                resumed = status_of(second)
+                resumed = harness.status_of(second.admin)
             finally:
                 second.stop()
             self.assertEqual(resumed["calibration"]["tokens"], 0)
@@ -63,7 +58,7 @@ class Restart(unittest.TestCase):
             other = {**SHORT, "WORKLOAD_OUTPUT_TOKENS": "16"}
             third = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **other)
             try:
-                self.assertGreater(status_of(third)["calibration"]["tokens"], 0)
+                self.assertGreater(harness.status_of(third.admin)["calibration"]["tokens"], 0)
             finally:
                 third.stop()
 
@@ -72,7 +67,7 @@ class Modes(unittest.TestCase):
     def test_advice_names_a_limit_and_enforces_the_ceiling(self):
         sidecar = harness.Sidecar(engine, limit=100, TUNING_MODE="Advise", **SHORT)
         try:
-            status = status_of(sidecar)
+            status = harness.status_of(sidecar.admin)
             self.assertIn("advice: limit", status["message"])
             self.assertIn("enforced is the ceiling of 100", status["message"])
             self.assertLess(status["limit"], 100)

@@ -68,9 +68,9 @@ TEST(ParseTargetTest, ReadsMetricQuantileAndLimit) {
   const LatencyTarget target = ParseTarget("tpot:p90:50").value();
   EXPECT_EQ(target.metric, LatencyMetric::kTimePerOutputToken);
   EXPECT_DOUBLE_EQ(target.quantile, 0.9);
-  EXPECT_DOUBLE_EQ(target.limit_ms, 50);
-  EXPECT_DOUBLE_EQ(ParseTarget("TimeToFirstToken:p99.9:1.5s")->limit_ms, 1500);
-  EXPECT_DOUBLE_EQ(ParseTarget("e2e:P50:800ms")->limit_ms, 800);
+  EXPECT_DOUBLE_EQ(target.target_ms, 50);
+  EXPECT_DOUBLE_EQ(ParseTarget("TimeToFirstToken:p99.9:1.5s")->target_ms, 1500);
+  EXPECT_DOUBLE_EQ(ParseTarget("e2e:P50:800ms")->target_ms, 800);
   EXPECT_EQ(ToText(target), "p90 time per output token ≤ 50 ms");
 }
 

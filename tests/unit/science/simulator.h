@@ -27,6 +27,7 @@ struct ServerConfig {
   int chunk_tokens = 0;      // 0: stalling prefill; else the token budget of a mixed step
   int max_batch = 1 << 20;   // running sequences; the others queue
   double noise = 0.05;       // of a step's time, relative
+  double wander = 0;         // of the whole server's speed, relative: a first-order process with 10 s memory
   int tokens_per_chunk = 1;  // tokens that the server sends together
   int padding = 1;           // batches are padded to multiples of this
   double network_ms = 0.3;
@@ -121,6 +122,12 @@ class Server {
       }
     }
     ms *= std::exp(config_.noise * random_.Normal() - 0.5 * config_.noise * config_.noise);
+    if (config_.wander > 0) {
+      const double kept = std::exp(-(now_s - wandered_s_) / 10);
+      level_ = kept * level_ + std::sqrt(1 - kept * kept) * random_.Normal();
+      wandered_s_ = now_s;
+      ms *= std::exp(config_.wander * level_);
+    }
     if (config_.cold_s > 0) ms *= 1 + (config_.cold_factor - 1) * std::exp(-now_s / config_.cold_s);
     if (now_s >= config_.jump_at_s) ms *= config_.jump_factor;
     step_end_s_ = now_s + ms / 1000;
@@ -164,7 +171,7 @@ class Server {
   std::vector<Sequence> running_;
   std::vector<int> cancelled_, produces_;
   std::deque<Delivery> deliveries_;
-  double step_end_s_ = -1;
+  double step_end_s_ = -1, level_ = 0, wandered_s_ = 0;
   int started_ = 0;
 };
 

@@ -5,7 +5,6 @@
 
 #include <optional>
 
-#include "sidecar/tuner/live.h"
 #include "tests/unit/science/simulator.h"
 
 namespace patella::sidecar {
@@ -140,69 +139,12 @@ TEST(TunerTest, ARestartResumesAtFourFifthsOfWhatItKnewWithoutAProbe) {
   World world;
   TunerOptions options = OptionsFor(50);
   options.resumed = {.limit = 20, .bound_by = "TimePerOutputToken", .a_ms = 10, .b_ms = 2};
+  options.resumed.step_model = science::StepModelOf({.a_ms = 10, .b_ms = 2});
   Tuner tuner(options);
   world.Do(tuner, tuner.OnEngineReady({}, 0));
   EXPECT_EQ(world.limit, 16);
   EXPECT_EQ(world.probes, 0);
   EXPECT_FALSE(world.saved);
-}
-
-// Streams under full load, each with this time per output token.
-void Feed(LiveTracker& tracker, int streams, double ms, double& now_s) {
-  for (int i = 0; i < streams; ++i) {
-    const double admitted_s = now_s;
-    now_s += 0.05;
-    tracker.OnStream(admitted_s, {ms}, true, now_s);
-  }
-}
-
-TEST(LiveTrackerTest, TheGuardCutsAtOnceWhenTheQuantileIsMissed) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  Feed(tracker, 30, 70, now_s);
-  const Move move = tracker.OnTick(20, now_s);
-  EXPECT_EQ(move.reason, "guard");
-  EXPECT_EQ(move.limit, 15);
-}
-
-TEST(LiveTrackerTest, TheLimitRisesSlowlyWhileNothingIsMissedAndDemandIsHigh) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  for (int tick = 0; tick < 30; ++tick) {
-    Feed(tracker, 20, 30, now_s);
-    const int before = tracker.limit();
-    tracker.OnTokens(200, 200 * 30, before, now_s);
-    tracker.OnTick(before, now_s);
-    EXPECT_LE(tracker.limit(), std::max(before + 1, static_cast<int>(before * 1.12)));
-  }
-  EXPECT_GT(tracker.limit(), 22);
-}
-
-TEST(LiveTrackerTest, TheLimitDoesNotRiseWhereTheNextRequestWouldMiss) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  for (int tick = 0; tick < 60; ++tick) {
-    Feed(tracker, 20, 47, now_s);
-    tracker.OnTokens(200, 200 * 46.5, 20, now_s);
-    EXPECT_EQ(tracker.OnTick(20, now_s).limit, 0);
-  }
-}
-
-TEST(LiveTrackerTest, StreamsAdmittedBeforeTheLastChangeDoNotJudgeIt) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  const double before = now_s;
-  Feed(tracker, 30, 70, now_s);
-  ASSERT_EQ(tracker.OnTick(20, now_s).limit, 15);
-  for (int i = 0; i < 40; ++i) tracker.OnStream(before, {70.0}, true, now_s);
-  EXPECT_EQ(tracker.OnTick(15, now_s).limit, 0);
-}
-
-TEST(LiveTrackerTest, IdleTrafficMovesNothing) {
-  LiveTracker tracker({{"TimePerOutputToken", 0.9, 50}}, 20, 128);
-  double now_s = 100;
-  for (int i = 0; i < 200; ++i) tracker.OnStream(now_s, {10.0}, /*loaded=*/false, now_s);
-  EXPECT_EQ(tracker.OnTick(2, now_s).limit, 0);
 }
 
 }  // namespace

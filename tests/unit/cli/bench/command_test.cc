@@ -2,9 +2,8 @@
 #include <fstream>
 #include <thread>
 
-#include "cli/commands.h"
-#include "cli/exit_code.h"
 #include "gtest/gtest.h"
+#include "tests/unit/cli/run_command.h"
 #include "tests/unit/loadgen/fake_engine.h"
 
 namespace patella::cli {
@@ -28,28 +27,7 @@ class EngineThread {
   std::thread thread_;
 };
 
-struct Ran {
-  int code;
-  std::string out, err;
-};
-
-Ran Patella(std::vector<std::string> arguments) {
-  int code = 0;
-  CLI::App app("test", "patella");
-  app.require_subcommand(1);
-  AddBench(app, &code);
-  AddTune(app, &code);
-  std::reverse(arguments.begin(), arguments.end());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  try {
-    app.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    code = app.exit(error) == 0 ? kOk : kUsage;
-  }
-  const std::string out = testing::internal::GetCapturedStdout();
-  return {code, out, testing::internal::GetCapturedStderr()};
-}
+Ran Patella(std::vector<std::string> arguments) { return RunCommand({AddBench, AddTune}, std::move(arguments)); }
 
 TEST(BenchCommandTest, PrintsATableAndWritesAReport) {
   EngineThread engine({});

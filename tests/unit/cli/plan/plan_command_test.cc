@@ -1,34 +1,14 @@
 // `patella plan` as a user calls it.
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "cli/commands.h"
-#include "cli/exit_code.h"
-#include "gtest/gtest.h"
+#include "tests/unit/cli/run_command.h"
 
 namespace patella::cli {
 namespace {
 
-struct Ran {
-  int code;
-  std::string out, err;
-};
-
 Ran Plan(std::vector<std::string> arguments) {
-  int code = 0;
-  CLI::App app("test", "patella");
-  AddPlan(app, &code);
   arguments.insert(arguments.begin(), "plan");
-  std::reverse(arguments.begin(), arguments.end());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  try {
-    app.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    code = app.exit(error) == 0 ? kOk : kUsage;
-  }
-  const std::string out = testing::internal::GetCapturedStdout();
-  return {code, out, testing::internal::GetCapturedStderr()};
+  return RunCommand({AddPlan}, std::move(arguments));
 }
 
 TEST(PlanCommandTest, RanksWhatMeetsTheTargetByCost) {

@@ -1,0 +1,265 @@
+#include "lib/science/track.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_format.h"
+
+namespace patella::science {
+namespace {
+
+constexpr double kLoadedShare = 0.8;      // of the limit in flight, from which streams judge it and it may move
+constexpr double kLevelShare = 0.5;       // of the limit in flight, from which gaps tell of the level there
+constexpr double kLevelMemory_s = 3;      // of s; a tick is a second
+constexpr int kLeastTokens = 50;          // a tick with fewer tells nothing
+constexpr double kStreamsMemory = 40;     // of μ, σ
+constexpr double kPayloadMemory = 50;     // requests; of in and out
+constexpr int kPriorStreams = 10;         // what the calibration counts for in μ, σ
+constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first tokens scatter ten times as much
+constexpr double kLeastDeviation = 0.02;
+constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
+constexpr double kDeadBand = 0.05;
+constexpr double kPromptShare = 0.9;  // of a time-to-first-token target, for waiting and being computed
+constexpr double kRise = 1.12, kRisePeriod_s = 2;
+constexpr double kSmallRisePeriod_s = 10;  // for one more request, so that a limit between two numbers does not flutter
+constexpr double kDeepestFall = 0.6;
+constexpr double kGuardExcess = 1.05, kGuardHold_s = 8, kDeepestCut = 0.75;
+constexpr size_t kGuardStreams = 25, kMostRecent = 50, kPromises = 120;
+
+double Normal(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
+
+double PriorDeviation(LatencyMetric metric) {
+  return metric == LatencyMetric::kTimeToFirstToken ? 10 * kPriorDeviation : kPriorDeviation;
+}
+
+double ValueOf(const TrackedStream& stream, LatencyMetric metric) {
+  switch (metric) {
+    case LatencyMetric::kTimePerOutputToken:
+      return stream.time_per_output_token_ms;
+    case LatencyMetric::kTimeToFirstToken:
+      return stream.time_to_first_token_ms;
+    case LatencyMetric::kEndToEnd:
+      return stream.end_to_end_ms;
+  }
+  return 0;
+}
+
+double QuantileOf(const std::deque<double>& values, double quantile) {
+  std::vector<double> sorted(values.begin(), values.end());
+  const double rank = std::ceil(quantile * static_cast<double>(sorted.size())) - 1;
+  const auto at = static_cast<size_t>(std::clamp(rank, 0.0, static_cast<double>(sorted.size() - 1)));
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<long>(at), sorted.end());
+  return sorted[at];
+}
+
+}  // namespace
+
+double StepModel::StepMs(double streams) const {
+  if (points.size() == 1) return points[0].ms;
+  size_t high = 1;
+  while (high + 1 < points.size() && points[high].streams < streams) ++high;
+  const Point &from = points[high - 1], &to = points[high];
+  const double ms = from.ms + (to.ms - from.ms) * (streams - from.streams) / (to.streams - from.streams);
+  return std::max(ms, 0.1 * points[0].ms);
+}
+
+StepModel StepModelOf(const RampResult& ramp, int input_tokens) {
+  StepModel model;
+  for (const RampLevel& level : ramp.levels) {
+    const double least = model.points.empty() ? 0 : model.points.back().ms;
+    model.points.push_back({static_cast<double>(level.concurrency), std::max(least, level.gap_ms)});
+  }
+  if (model.points.empty()) return StepModelOf(ramp.fit.law);
+  const double arrival_ms = ramp.PrefillMs(model.points.back().streams);
+  model.prompt_ms_per_token =
+      std::max(0.0, ramp.prefill_ms_per_token > 0 ? ramp.prefill_ms_per_token : arrival_ms / input_tokens);
+  return model;
+}
+
+StepModel StepModelOf(const Law& law) { return {.points = {{1, law.MsPerToken(1)}, {2, law.MsPerToken(2)}}}; }
+
+LimitTracker::LimitTracker(TrackConfig config)
+    : config_(std::move(config)),
+      limit_(std::clamp(config_.start, 1, std::max(1, config_.most))),
+      input_tokens_(config_.input_tokens),
+      output_tokens_(config_.output_tokens),
+      recent_(config_.targets.size()) {
+  for (const Target& target : config_.targets) {
+    const double deviation = PriorDeviation(target.metric);
+    spreads_.push_back({.variance = deviation * deviation, .streams = kPriorStreams});
+  }
+  // The calibration has verified its limit; the model alone might say another. Believe the former: shift μ until they agree.
+  double low = -0.5, high = 0.5;
+  const int wanted = std::clamp(config_.believed, 1, std::max(1, config_.most));
+  const auto shift = [this](double mean) {
+    for (Spread& spread : spreads_) spread.mean = mean;
+    return Best();
+  };
+  if (shift(0) == wanted) return;
+  for (int i = 0; i < 30; ++i) {
+    const double middle = (low + high) / 2;
+    (shift(middle) >= wanted ? low : high) = middle;
+  }
+  shift(low);
+}
+
+double LimitTracker::ModelMs(LatencyMetric metric, double concurrency) const {
+  const double step_ms = config_.model.StepMs(concurrency),
+               prompt_ms = config_.model.prompt_ms_per_token * input_tokens_;
+  const double per_token = level_ * (step_ms + prompt_ms * (concurrency - 1) / output_tokens_);
+  const double first = level_ * (step_ms + prompt_ms);
+  switch (metric) {
+    case LatencyMetric::kTimePerOutputToken:
+      return per_token;
+    case LatencyMetric::kTimeToFirstToken:
+      return first;
+    case LatencyMetric::kEndToEnd:
+      return first + (output_tokens_ - 1) * per_token;
+  }
+  return per_token;
+}
+
+double LimitTracker::TokensPerSecond(double concurrency) const {
+  const double prompt_ms = config_.model.prompt_ms_per_token * input_tokens_;
+  return 1000 * concurrency / (config_.model.StepMs(concurrency) + prompt_ms * concurrency / output_tokens_) / level_;
+}
+
+double LimitTracker::Attainment(size_t target, double concurrency) const {
+  const Target& t = config_.targets[target];
+  const Spread& spread = spreads_[target];
+  return Normal((std::log(t.target_ms / ModelMs(t.metric, concurrency)) - spread.mean) / std::sqrt(spread.variance));
+}
+
+int LimitTracker::Best() const {
+  int best = 1;
+  double most = 0;
+  for (int k = 1; k <= config_.most; ++k) {
+    double attained = 1;  // targets are missed together more often than not
+    bool holds = true;
+    for (size_t i = 0; i < config_.targets.size(); ++i) {
+      const double share = Attainment(i, k);
+      attained = std::min(attained, share);
+      holds = holds && share >= config_.targets[i].quantile;
+    }
+    if (!holds && k > 1) break;  // latency only grows with k
+    const double goodput = attained * TokensPerSecond(k);
+    if (goodput > most) most = goodput, best = k;
+  }
+  return best;
+}
+
+int64_t LimitTracker::PromptBudget() const {
+  double target_ms = kInfinity;
+  for (const Target& t : config_.targets) {
+    if (t.metric == LatencyMetric::kTimeToFirstToken) target_ms = std::min(target_ms, t.target_ms);
+  }
+  const double prompt_ms = level_ * config_.model.prompt_ms_per_token;
+  if (target_ms == kInfinity || prompt_ms <= 0) return 0;
+  const double left_ms = kPromptShare * target_ms - level_ * config_.model.StepMs(limit_);
+  return static_cast<int64_t>(std::max(input_tokens_, left_ms / prompt_ms));
+}
+
+void LimitTracker::OnPromptComputed(int prompt_tokens) {
+  prompt_tokens_ += prompt_tokens;
+  input_tokens_ += (prompt_tokens - input_tokens_) / kPayloadMemory;
+}
+
+void LimitTracker::OnTokens(int tokens, double gap_ms, int in_flight) {
+  peak_in_flight_ = std::max(peak_in_flight_, in_flight);
+  if (gap_ms <= 0 || tokens <= 0) return;
+  gap_ms_ += gap_ms;
+  tokens_ += tokens;
+  in_flight_tokens_ += static_cast<double>(in_flight) * tokens;
+}
+
+void LimitTracker::FollowLevel() {
+  if (tokens_ < kLeastTokens) return;
+  const double streams = in_flight_tokens_ / tokens_;
+  if (streams < kLevelShare * limit_) return;
+  const double prompt_tokens_a_step = prompt_tokens_ * streams / tokens_;
+  const double expected = config_.model.StepMs(streams) + config_.model.prompt_ms_per_token * prompt_tokens_a_step;
+  const double seen = gap_ms_ / tokens_ / (level_ * expected);
+  level_ *= std::exp((1 - std::exp(-1 / kLevelMemory_s)) * std::log(seen));
+}
+
+void LimitTracker::OnStream(const TrackedStream& stream) {
+  if (stream.output_tokens > 0) output_tokens_ += (stream.output_tokens - output_tokens_) / kPayloadMemory;
+  if (peak_in_flight_ < kLoadedShare * limit_) return;
+  const auto after = std::partition_point(promises_.begin(), promises_.end(),
+                                          [&](const Promise& p) { return p.at_s <= stream.admitted_s; });
+  const Promise* promise = after == promises_.begin() ? nullptr : &*std::prev(after);
+  for (size_t i = 0; i < config_.targets.size(); ++i) {
+    const double value = ValueOf(stream, config_.targets[i].metric);
+    if (value <= 0) continue;
+    if (stream.admitted_s >= epoch_s_) {
+      recent_[i].push_back(value);
+      if (recent_[i].size() > kMostRecent) recent_[i].pop_front();
+    }
+    if (promise == nullptr) continue;
+    Spread& spread = spreads_[i];
+    const double bound = kOutlier * std::sqrt(spread.variance);
+    const double error = std::clamp(std::log(value / promise->ms[i]) - spread.mean, -bound, bound);
+    const double weight = 1 / std::min<double>(kStreamsMemory, ++spread.streams);
+    spread.mean += weight * error;
+    spread.variance += weight * (error * error - spread.variance);
+    spread.variance = std::max(spread.variance, kLeastDeviation * kLeastDeviation);
+  }
+}
+
+TrackMove LimitTracker::Guard(double now_s) {
+  for (size_t i = 0; i < config_.targets.size(); ++i) {
+    if (recent_[i].size() < kGuardStreams) continue;
+    const Target& target = config_.targets[i];
+    const double seen = QuantileOf(recent_[i], target.quantile);
+    if (seen <= kGuardExcess * target.target_ms) continue;
+    hold_until_s_ = now_s + kGuardHold_s;
+    return MoveTo(
+        static_cast<int>(limit_ * std::max(kDeepestCut, target.target_ms / seen)), "guard",
+        absl::StrFormat("%s p%.0f %.1f ms over %d streams, target %.1f ms", std::string(NameOf(target.metric)),
+                        100 * target.quantile, seen, recent_[i].size(), target.target_ms),
+        now_s);
+  }
+  return {};
+}
+
+TrackMove LimitTracker::MoveTo(int limit, const std::string& reason, std::string evidence, double now_s) {
+  limit = std::clamp(limit, 1, std::max(1, config_.most));
+  if (limit == limit_) return {};
+  limit_ = limit;
+  epoch_s_ = now_s;
+  for (auto& values : recent_) values.clear();
+  return {limit, reason, std::move(evidence)};
+}
+
+TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
+  if (config_.targets.empty()) return {};
+  FollowLevel();
+  const bool loaded = peak_in_flight_ >= kLoadedShare * limit_;
+  gap_ms_ = in_flight_tokens_ = prompt_tokens_ = 0, tokens_ = 0, peak_in_flight_ = in_flight;
+
+  TrackMove move = Guard(now_s);
+  if (const int best = Best(); move.limit == 0 && loaded) {
+    const Target& target = config_.targets.front();
+    const auto evidence = [&] {
+      return absl::StrFormat(
+          "the engine takes %.2f of its calibrated time; %d at once: %s %.1f ms in the mean, %.0f %% of requests "
+          "within %.0f ms",
+          level_, best, std::string(NameOf(target.metric)), std::exp(spreads_[0].mean) * ModelMs(target.metric, best),
+          100 * Attainment(0, best), target.target_ms);
+    };
+    if (best < limit_ * (1 - kDeadBand)) {
+      move = MoveTo(std::max(best, static_cast<int>(kDeepestFall * limit_)), "track", evidence(), now_s);
+    } else if (best > limit_ * (1 + kDeadBand) && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s &&
+               (best > limit_ + 1 || now_s >= epoch_s_ + kSmallRisePeriod_s)) {
+      last_rise_s_ = now_s;
+      move = MoveTo(std::min(best, std::max(limit_ + 1, static_cast<int>(kRise * limit_))), "track", evidence(), now_s);
+    }
+  }
+  Promise promise{.at_s = now_s};
+  for (const Target& target : config_.targets) promise.ms.push_back(ModelMs(target.metric, limit_));
+  promises_.push_back(std::move(promise));
+  if (promises_.size() > kPromises) promises_.pop_front();
+  return move;
+}
+
+}  // namespace patella::science

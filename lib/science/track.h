@@ -1,0 +1,109 @@
+// Keeps a replica's limit right under live traffic. The calibrated curve keeps its shape; what moves is its level, what a
+// typical request is like, and how far single requests stray from the mean:
+//
+//   step       y ≈ s·(f(n) + p·π)                        y: mean token gap, n: decoding at once, π: prompt tokens a step
+//   s          level against the calibration: follows y within seconds, long before a finished stream could tell
+//   model      T(K) = s·(f(K) + p·in·(K − 1)/out)         mean time per output token at K; in, out: means of live requests
+//   spread     ln(measured / T at admission) ~ N(μ, σ²)   of each finished stream; drift during its life is in σ
+//   limit      the K with the most expected goodput, X(K)·P(every target holds), among those where each holds at its
+//              quantile
+//   guard      always on, trusts no model: the quantile of the last streams above 1.05·target cuts K by up to a quarter
+//
+// Under saturation n is K and nothing new could be learned of the shape; so only s moves (knee.md of the research notes:
+// recursive least squares forget the curve). A knee is flat in throughput and steep in misses, so the best K lies where
+// fewer miss than would be allowed. Pure and deterministic; times in seconds. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "lib/science/ramp.h"
+#include "lib/science/verdict.h"
+
+namespace patella::science {
+
+// f and p: what one step of the server costs.
+struct StepModel {
+  struct Point {
+    double streams = 1;
+    double ms = 0;
+  };
+  std::vector<Point> points;       // f, ascending in both; at least one
+  double prompt_ms_per_token = 0;  // p
+
+  double StepMs(double streams) const;  // between the points linear, beyond them along the last two
+};
+
+StepModel StepModelOf(const RampResult& ramp, int input_tokens);
+// Where only the law is known, as after a restart: arrivals are then in f.
+StepModel StepModelOf(const Law& law);
+
+struct TrackConfig {
+  StepModel model;
+  int input_tokens = 256, output_tokens = 256;  // what the model was calibrated with
+  std::vector<Target> targets;                  // at least one, else the limit stays
+  int believed = 1;                             // the calibrated limit
+  int start = 1;                                // where to begin: `believed`, or less after a restart
+  int most = 1;                                 // by ceiling and KV cache
+};
+
+// One request that ended. Values ≤ 0: not known.
+struct TrackedStream {
+  double admitted_s = 0;
+  double time_per_output_token_ms = 0, time_to_first_token_ms = 0, end_to_end_ms = 0;
+  int output_tokens = 0;
+};
+
+struct TrackMove {
+  int limit = 0;       // 0: stay
+  std::string reason;  // "track" or "guard"
+  std::string evidence;
+};
+
+class LimitTracker {
+ public:
+  explicit LimitTracker(TrackConfig config);
+
+  void OnPromptComputed(int prompt_tokens);  // a request's first token came
+  // `tokens` of one stream that came `gap_ms` after the ones before; in_flight: requests in the engine.
+  void OnTokens(int tokens, double gap_ms, int in_flight);
+  void OnStream(const TrackedStream& stream);
+  TrackMove OnTick(int in_flight, double now_s);  // about once a second
+
+  int limit() const { return limit_; }
+  // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
+  // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
+  int64_t PromptBudget() const;
+  double level() const { return level_; }  // s
+
+ private:
+  struct Spread {  // of ln(measured / model)
+    double mean = 0, variance = 0;
+    int streams = 0;
+  };
+  struct Promise {  // what the model said at a tick, per target
+    double at_s;
+    std::vector<double> ms;
+  };
+  double ModelMs(LatencyMetric metric, double concurrency) const;
+  double TokensPerSecond(double concurrency) const;
+  double Attainment(size_t target, double concurrency) const;
+  int Best() const;
+  void FollowLevel();
+  TrackMove Guard(double now_s);
+  TrackMove MoveTo(int limit, const std::string& reason, std::string evidence, double now_s);
+
+  const TrackConfig config_;
+  int limit_;
+  double level_ = 1, input_tokens_, output_tokens_;
+  std::vector<Spread> spreads_;             // one a target
+  std::vector<std::deque<double>> recent_;  // of the guard: values of streams admitted after the last move
+  std::deque<Promise> promises_;
+  double gap_ms_ = 0, in_flight_tokens_ = 0, prompt_tokens_ = 0;  // sums since the last tick
+  int tokens_ = 0, peak_in_flight_ = 0;
+  double epoch_s_ = -1e300, hold_until_s_ = -1e300, last_rise_s_ = -1e300;
+};
+
+}  // namespace patella::science

@@ -1,0 +1,234 @@
+// The limit under live overload in virtual time, against every fixed limit on the same seeds.
+#include "lib/science/track.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/science/overload.h"
+
+namespace patella::science {
+namespace {
+
+// Mean time per output token at c with 128 tokens in and 64 out: 8 + 1.6·c + (c − 1)·0.25·128/64; 50 ms near c = 20.
+constexpr int kBelieved = 20;
+constexpr int kSeeds = 6;
+
+Load BusyLoad() {
+  Load load;
+  load.server = {.a_ms = 8,
+                 .b_ms = 1.6,
+                 .prefill_ms = 0,
+                 .prefill_ms_per_token = 0.25,
+                 .chunk_tokens = 512,
+                 .noise = 0.05,
+                 .wander = 0.06};
+  load.seconds = 140;
+  return load;
+}
+
+Load PoissonLoad(std::vector<std::pair<int, int>> sizes) {
+  Load load = BusyLoad();
+  load.rate_per_s = 3 * 400.0 / 64;  // three times what the server can do
+  load.sizes = std::move(sizes);
+  return load;
+}
+
+const std::vector<std::pair<int, int>> kTwoSizes = {{64, 64}, {256, 64}};
+
+TrackConfig ConfigFor(const Load& load, double model_error = 1) {
+  const ServerConfig& s = load.server;
+  return {.model = {.points = {{1, model_error * (s.a_ms + s.b_ms)}, {16, model_error * (s.a_ms + 16 * s.b_ms)}},
+                    .prompt_ms_per_token = model_error * s.prefill_ms_per_token},
+          .input_tokens = 128,
+          .output_tokens = 64,
+          .targets = {{LatencyMetric::kTimePerOutputToken, 0.9, load.target_ms}},
+          .believed = kBelieved,
+          .start = kBelieved,
+          .most = 128};
+}
+
+class TrackedLimit final : public LiveLimit {
+ public:
+  explicit TrackedLimit(TrackConfig config) : tracker_(std::move(config)) {}
+  int limit() const override { return tracker_.limit(); }
+  void OnFirstToken(int prompt_tokens, double) override { tracker_.OnPromptComputed(prompt_tokens); }
+  void OnTokens(int tokens, double gap_ms, int in_flight, double) override {
+    tracker_.OnTokens(tokens, gap_ms, in_flight);
+  }
+  void OnStream(double admitted_s, double ms, int, int output, double) override {
+    tracker_.OnStream({.admitted_s = admitted_s, .time_per_output_token_ms = ms, .output_tokens = output});
+  }
+  void OnTick(int in_flight, double now_s) override { tracker_.OnTick(in_flight, now_s); }
+
+ private:
+  LimitTracker tracker_;
+};
+
+struct Outcome {
+  double goodput = 0, p90_ms = 0, limit = 0;  // means over the seeds
+};
+
+template <typename MakeLimit>
+Outcome Mean(Load load, MakeLimit make) {
+  Outcome mean;
+  for (int seed = 1; seed <= kSeeds; ++seed) {
+    load.seed = static_cast<uint64_t>(seed);
+    auto limit = make();
+    const Held held = Serve(load, limit);
+    mean.goodput += held.goodput / kSeeds, mean.p90_ms += held.p90_ms / kSeeds, mean.limit += held.mean_limit / kSeeds;
+  }
+  return mean;
+}
+
+double BestFixedGoodput(const Load& load) {
+  double best = 0;
+  for (int k = 8; k <= 26; k += 2) best = std::max(best, Mean(load, [k] { return FixedLimit(k); }).goodput);
+  return best;
+}
+
+Outcome Tracked(const Load& load, double model_error = 1) {
+  return Mean(load, [&] { return TrackedLimit(ConfigFor(load, model_error)); });
+}
+
+// The acceptance of a held target: the quantile within a tenth, goodput at least 95 % of the best fixed limit's.
+void ExpectHeld(const Load& load, const Outcome& outcome) {
+  EXPECT_LE(outcome.p90_ms, load.target_ms) << "limit " << outcome.limit;
+  EXPECT_GE(outcome.goodput, 0.97 * BestFixedGoodput(load)) << "limit " << outcome.limit;
+}
+
+TEST(LimitTrackerTest, HoldsTheTargetInAClosedLoopOfThreeTimesTheLoad) {
+  Load load = BusyLoad();
+  load.clients = 3 * kBelieved;
+  ExpectHeld(load, Tracked(load));
+}
+
+TEST(LimitTrackerTest, HoldsTheTargetUnderPoissonArrivalsOfTwoSizes) {
+  const Load load = PoissonLoad(kTwoSizes);
+  ExpectHeld(load, Tracked(load));
+}
+
+TEST(LimitTrackerTest, HoldsTheTargetOnAServerThatStopsDecodingToPrefill) {
+  Load load = PoissonLoad(kTwoSizes);
+  load.server.chunk_tokens = 0;
+  ExpectHeld(load, Tracked(load));
+}
+
+TEST(LimitTrackerTest, FollowsARequestMixThatIsNotTheCalibratedOne) {
+  const Load load = PoissonLoad({{512, 32}, {128, 128}});
+  const Outcome tracked = Tracked(load);
+  ExpectHeld(load, tracked);
+  EXPECT_LT(tracked.limit, kBelieved - 3);
+}
+
+TEST(LimitTrackerTest, BeatsEveryFixedLimitOnAMachineWhoseSpeedWanders) {
+  Load load = PoissonLoad(kTwoSizes);
+  load.server.wander = 0.15;
+  const Outcome tracked = Tracked(load);
+  EXPECT_LE(tracked.p90_ms, load.target_ms);
+  EXPECT_GE(tracked.goodput, BestFixedGoodput(load));
+}
+
+TEST(LimitTrackerTest, FollowsAServerThatBecomesSlower) {
+  Load load = BusyLoad();
+  load.clients = 3 * kBelieved;
+  load.server.jump_at_s = 60, load.server.jump_factor = 1.4;
+  ExpectHeld(load, Tracked(load));
+}
+
+TEST(LimitTrackerTest, ALawThatIsWrongByAThirdCostsLittle) {
+  const Load load = PoissonLoad(kTwoSizes);
+  for (const double error : {0.7, 1.3}) ExpectHeld(load, Tracked(load, error));
+}
+
+TEST(LimitTrackerTest, AfterARestartTheLawAloneIsEnough) {
+  const Load load = PoissonLoad(kTwoSizes);
+  TrackConfig config = ConfigFor(load);
+  config.model = StepModelOf(Law{.a_ms = 8, .b_ms = 2.1});
+  config.start = 16;
+  ExpectHeld(load, Mean(load, [&] { return TrackedLimit(config); }));
+}
+
+TEST(LimitTrackerTest, ConstantLimitsOfOneAndOf128FailTheSameCheck) {
+  const Load load = PoissonLoad(kTwoSizes);
+  const double best = BestFixedGoodput(load);
+  for (const int k : {1, 128}) {
+    const Outcome outcome = Mean(load, [k] { return FixedLimit(k); });
+    EXPECT_LT(outcome.goodput, 0.5 * best) << k;
+  }
+}
+
+// Streams under full load, each with this time per output token.
+void Feed(LimitTracker& tracker, int streams, double ms, double& now_s) {
+  for (int i = 0; i < streams; ++i) {
+    const double admitted_s = now_s;
+    now_s += 0.05;
+    tracker.OnTokens(1, 0, tracker.limit());
+    tracker.OnStream({.admitted_s = admitted_s, .time_per_output_token_ms = ms, .output_tokens = 64});
+  }
+}
+
+TEST(LimitTrackerTest, StartsWhereTheCalibrationSaysThoughTheModelSaysOtherwise) {
+  TrackConfig config = ConfigFor(BusyLoad());
+  config.believed = config.start = 12;
+  LimitTracker tracker(config);
+  for (int tick = 1; tick <= 5; ++tick) {
+    tracker.OnTokens(100, 100 * (8 + 1.6 * 12), 12);
+    EXPECT_EQ(tracker.OnTick(12, tick).limit, 0);
+  }
+}
+
+TEST(LimitTrackerTest, TheGuardCutsAtOnceWhenTheQuantileIsMissed) {
+  LimitTracker tracker(ConfigFor(BusyLoad()));
+  double now_s = 100;
+  Feed(tracker, 30, 70, now_s);
+  const TrackMove move = tracker.OnTick(20, now_s);
+  EXPECT_EQ(move.reason, "guard");
+  EXPECT_EQ(move.limit, 15);
+}
+
+TEST(LimitTrackerTest, StreamsAdmittedBeforeTheLastMoveDoNotFeedTheGuard) {
+  LimitTracker tracker(ConfigFor(BusyLoad()));
+  double now_s = 100;
+  Feed(tracker, 30, 70, now_s);
+  ASSERT_EQ(tracker.OnTick(20, now_s).limit, 15);
+  double before = 100;
+  Feed(tracker, 20, 70, before);
+  EXPECT_EQ(tracker.OnTick(15, now_s).limit, 0);
+}
+
+TEST(LimitTrackerTest, RisesByAnEighthAtMostAtATime) {
+  LimitTracker tracker(ConfigFor(BusyLoad()));
+  for (int tick = 1; tick <= 40; ++tick) {
+    const int before = tracker.limit();
+    tracker.OnTokens(200, 200 * 0.5 * (8 + 1.6 * before), before);
+    tracker.OnTick(before, tick);
+    EXPECT_LE(tracker.limit(), std::max(before + 1, static_cast<int>(before * 1.12)));
+  }
+  EXPECT_GT(tracker.limit(), 30);
+}
+
+TEST(LimitTrackerTest, ThePromptBudgetFollowsTheLevel) {
+  TrackConfig config = ConfigFor(BusyLoad());
+  EXPECT_EQ(LimitTracker(config).PromptBudget(), 0) << "there is no target for the time to first token";
+  config.targets.push_back({LatencyMetric::kTimeToFirstToken, 0.9, 500});
+  LimitTracker tracker(config);
+  EXPECT_NEAR(tracker.PromptBudget(), (450 - 40) / 0.25, 1);
+  for (int tick = 1; tick <= 40; ++tick) {  // twice as slow
+    tracker.OnTokens(200, 200 * 2.0 * (8 + 1.6 * tracker.limit()), tracker.limit());
+    tracker.OnTick(tracker.limit(), tick);
+  }
+  EXPECT_NEAR(tracker.level(), 2, 0.01);
+  EXPECT_NEAR(tracker.PromptBudget(), (450 - 2 * (8 + 1.6 * tracker.limit())) / 0.5, 2);
+}
+
+TEST(LimitTrackerTest, IdleTrafficMovesNothing) {
+  LimitTracker tracker(ConfigFor(BusyLoad()));
+  for (int tick = 1; tick <= 40; ++tick) {
+    tracker.OnTokens(100, 100 * 12.0, 2);
+    tracker.OnStream({.admitted_s = tick - 1.0, .time_per_output_token_ms = 12, .output_tokens = 64});
+    EXPECT_EQ(tracker.OnTick(2, tick).limit, 0);
+  }
+  EXPECT_EQ(tracker.level(), 1);
+}
+
+}  // namespace
+}  // namespace patella::science
