@@ -22,6 +22,8 @@ class Record:
     tpot_ms: float = float("inf")
     tokens: int = 0
     ended: float = 0.0
+    retry_after: str = ""  # of a refusal
+    complete: bool = False  # the stream ended as it should: with [DONE]
 
     def holds(self, target_ms: float, ttft_target_ms: float = float("inf")) -> bool:
         return self.status == 200 and self.tpot_ms <= target_ms and self.ttft_ms <= ttft_target_ms
@@ -46,6 +48,9 @@ class LoadClient:
             first = last = 0.0
             record.status = int((await reader.readline()).split()[1])
             while line := await reader.readline():
+                if line.lower().startswith(b"retry-after:"):
+                    record.retry_after = line.split(b":", 1)[1].strip().decode()
+                record.complete = record.complete or line.startswith(b"data: [DONE]")
                 if record.status == 200 and line.startswith(b"data: {") and b'"text"' in line:
                     last = time.monotonic()
                     first = first or last
