@@ -73,7 +73,7 @@ kubernetes: setup-demo ## Build a real Kubernetes control plane for the tests, o
 	@tools/setup/kubernetes.sh control-plane >/dev/null
 
 .PHONY: chart-tools
-chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (8 minutes on two cores)
+chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (6 minutes on two cores)
 	@tests/chart/tools.sh >/dev/null
 
 # A node needs root: asked for where it is needed alone.

@@ -50,13 +50,14 @@ def expand(schema, path):
         rule = schema["x-decimal"]
         schema.update(type="string", maxLength=19, pattern=DECIMAL_PATTERN)
         wants = f'expected a decimal in quotes such as "{rule["example"]}"'
+        cel = f"self.matches(r'{DECIMAL_PATTERN}')"
         if "below" in rule:
-            text = f"{wants} between {rule['above']} and {rule['below']}"
-            cel = f"double(self) > {float(rule['above'])} && double(self) < {float(rule['below'])}"
+            wants += f" between {rule['above']} and {rule['below']}"
+            cel += f" && double(self) > {float(rule['above'])} && double(self) < {float(rule['below'])}"
         elif "above" in rule:
-            text, cel = f"{wants} above {rule['above']}", f"double(self) > {float(rule['above'])}"
-        if "above" in rule:
-            schema["x-kubernetes-validations"] = [{"rule": cel, "message": text}]
+            wants += f" above {rule['above']}"
+            cel += f" && double(self) > {float(rule['above'])}"
+        schema["x-kubernetes-validations"] = [{"rule": cel, "message": wants}]
     kind = schema.get("type")
     if not schema.get("description"):
         raise SchemaError(f"{path}: has no description")
@@ -129,8 +130,35 @@ def fill_defaults(schema):
         schema["default"] = {k: copy.deepcopy(v["default"]) for k, v in schema["properties"].items() if "default" in v}
 
 
+def explain_patterns(schema):
+    """A pattern becomes a rule that says in words what is expected: of a pattern the API server shows the regular expression alone."""
+    if "x-decimal" in schema:
+        schema.pop("pattern")  # its rule says it
+    elif "x-expected" in schema:
+        rule = f"self.matches(r'{schema.pop('pattern')}')"
+        if schema.get("x-kubernetes-int-or-string"):
+            rule = f"type(self) == int || {rule}"
+        schema.setdefault("x-kubernetes-validations", []).insert(0, {"rule": rule, "message": f"expected {schema['x-expected']}"})
+    for sub in [*schema.get("properties", {}).values(), *(schema[k] for k in ("items", "additionalProperties") if k in schema)]:
+        explain_patterns(sub)
+
+
+def drop_rules(schema):
+    """Of a status, which programs write, patterns alone are checked: they cost nothing."""
+    schema.pop("x-kubernetes-validations", None)
+    for sub in [*schema.get("properties", {}).values(), *(schema[k] for k in ("items", "additionalProperties") if k in schema)]:
+        drop_rules(sub)
+
+
 def crd(source):
-    schema = stripped(source["schema"])
+    schema = copy.deepcopy(source["schema"])
+    for part in ("metadata", "spec"):
+        explain_patterns(schema["properties"][part])
+    drop_rules(schema["properties"].get("status", {}))
+    name_rule = schema["properties"]["metadata"]["properties"]["name"].pop("x-kubernetes-validations")[0]
+    schema.setdefault("x-kubernetes-validations", []).append(
+        {"rule": name_rule["rule"].replace("self", "self.metadata.name"), "message": name_rule["message"], "fieldPath": ".metadata.name"})
+    schema = stripped(schema)
     fill_defaults(schema)
     schema["properties"] = {
         "apiVersion": {"type": "string", "description": f"Version of the schema: {GROUP}/{VERSION}."},
@@ -459,11 +487,35 @@ def cpp_files(sources, schema_hash):
     files["lib/api/generated/enums.h"] = text + "\n}  // namespace patella::api\n"
     includes = "".join(f'#include "lib/api/{snake(kind)}.h"\n' for kind in sorted(kinds))
     files["lib/api/generated/codec.h"] = (
-        f"// {NOTE}\n#pragma once\n\n{includes}" '#include "lib/api/node.h"\n#include "lib/api/reader.h"\n\nnamespace patella::api {\n\n'
+        f"// {NOTE}\n#pragma once\n\n#include <span>\n#include <string_view>\n\n{includes}" '#include "lib/api/node.h"\n#include "lib/api/reader.h"\n\nnamespace patella::api {\n\n'
         f'inline constexpr char kSchemaHash[] = "{schema_hash}";\n\n{declarations}Node Write(const InferenceDeploymentStatus& v);\n\n'
-        "}  // namespace patella::api\n")
+        "// What this program knows of each kind: \"spec.engine.env[].name\", and \"spec.engine.type=VLLM\" for each name of a closed choice.\n"
+        "struct KnownKind {\n  std::string_view kind, plural;\n  std::span<const std::string_view> fields;\n};\n"
+        "std::span<const KnownKind> KnownKinds();\n\n}  // namespace patella::api\n")
+    files["lib/api/generated/fields.cc"] = fields_file(sources)
     files["lib/api/generated/.clang-format"] = "DisableFormat: true\nSortIncludes: Never\n"
     return files
+
+
+def known_fields(schema, path=""):
+    """The path of every field below, and PATH=NAME for every name of a closed choice."""
+    for name, sub in schema.get("properties", {}).items():
+        where = f"{path}.{name}" if path else name
+        yield where
+        sub, where = (sub["items"], where + "[]") if sub.get("type") == "array" else (sub, where)
+        yield from (f"{where}={value}" for value in sub.get("enum", []))
+        yield from known_fields(sub, where)
+
+
+def fields_file(sources):
+    text = f"// {NOTE}\n" + '#include "lib/api/generated/codec.h"\n\nnamespace patella::api {\nnamespace {\n'
+    rows = ""
+    for source in sources:
+        paths = [path for path in known_fields(source["schema"]) if not path.startswith("metadata")]
+        text += f"\nconstexpr std::string_view k{source['kind']}Fields[] = {{\n" + "".join(f"    {quoted(path)},\n" for path in paths) + "};\n"
+        rows += f'    {{"{source["kind"]}", "{source["plural"]}", k{source["kind"]}Fields}},\n'
+    return text + "\n}  // namespace\n\nstd::span<const KnownKind> KnownKinds() {\n  static constexpr KnownKind kKinds[] = {\n" + rows.replace("    {", "      {") + \
+        "  };\n  return kKinds;\n}\n\n}  // namespace patella::api\n"
 
 
 # ------------------------------------------------------------------------------------------------------------ docs

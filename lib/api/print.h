@@ -23,7 +23,7 @@ std::string PrintJson(const ServingCurve& curve);
 // manager owned and that is not set here is taken away by the server, so each writer passes all that is its own, every time.
 std::string PrintStatusApply(const Metadata& metadata, const InferenceDeploymentStatus& status);
 
-// spec.objectives alone and other parts, as JSON with only what differs from the defaults: to compare and to log.
+// The status alone, as JSON with only what is set: to compare and to log.
 std::string PrintJson(const InferenceDeploymentStatus& status);
 
 }  // namespace patella::api

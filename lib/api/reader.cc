@@ -221,15 +221,13 @@ void Section::Bool(std::string_view name, bool* out, bool required) {
 void Section::DecimalText(std::string_view name, Decimal* out, const DecimalRule& rule) {
   const Node* node = FindRequired(name, rule.required);
   if (node == nullptr) return;
-  std::string expected = StrCat("a decimal in quotes such as \"", rule.example, "\"");
-  if (node->kind != Kind::kQuoted || !Matches(node->text, "^[0-9]{1,9}(\\.[0-9]{1,9})?$"))
-    return Wrong(name, *node, expected);
-  const double value = ToDouble(node->text);
-  if ((rule.above && value <= *rule.above) || (rule.below && value >= *rule.below)) {
-    StrAppend(&expected, rule.below ? StrCat(" between ", rule.above.value_or(0), " and ", *rule.below)
-                                    : StrCat(" above ", *rule.above));
-    return Wrong(name, *node, expected);
-  }
+  const std::string bounds = rule.below   ? StrCat(" between ", rule.above.value_or(0), " and ", *rule.below)
+                             : rule.above ? StrCat(" above ", *rule.above)
+                                          : "";
+  const bool decimal = node->kind == Kind::kQuoted && Matches(node->text, "^[0-9]{1,9}(\\.[0-9]{1,9})?$");
+  const double value = decimal ? ToDouble(node->text) : 0;
+  if (!decimal || (rule.above && value <= *rule.above) || (rule.below && value >= *rule.below))
+    return Wrong(name, *node, StrCat("a decimal in quotes such as \"", rule.example, "\"", bounds));
   if (out != nullptr) *out = node->text;
 }
 

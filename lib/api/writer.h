@@ -1,5 +1,5 @@
 // Builds maps for printing: required fields, and of the others what is set and differs from its default. Internal to lib/api;
-// generated/*_write.cc call it.
+// generated/*.cc call it.
 #pragma once
 
 #include <cstdint>

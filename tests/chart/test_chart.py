@@ -384,7 +384,7 @@ class Suites(unittest.TestCase):
     def test_helm_unittest(self):
         with tempfile.TemporaryDirectory() as home:
             done = subprocess.run(
-                [tools() / "untt", "--strict", "-f", os.path.relpath(HERE / "suites" / "*.yaml", CHART), CHART],
+                [tools() / "helm-unittest", "--strict", "-f", os.path.relpath(HERE / "suites" / "*.yaml", CHART), CHART],
                 capture_output=True,
                 text=True,
                 env={"PATH": os.environ["PATH"], "HOME": home},

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import yaml
 
@@ -193,6 +194,24 @@ class Lifecycle(unittest.TestCase):
                 patella.upgrade(major)
                 self.assertIn("updatePolicy", fields())
                 self.assertNotIn("rolloutPolicy", fields())
+
+    def test_helm_test_asks_a_pod_of_the_operators_image_and_believes_it(self):
+        with release() as patella:
+            patella.install(4)
+            here = ("-n", patella.namespace)
+            for major, phase in ((3, "Succeeded"), (4, "Succeeded"), (3, "Failed"), (4, "Failed")):
+                with self.subTest(helm=major, pod=phase), ThreadPoolExecutor() as pool:
+                    testing = pool.submit(patella.helm, major, "test", "--timeout=60s", ok=False)
+                    # No kubelet runs it: this test does what the pod would report.
+                    pod = ("pod", "patella-test", *here)
+                    kube.eventually(lambda: kube.kubectl("get", *pod, "-o", "jsonpath={.status.phase}") == "Pending")
+                    spec = json.loads(kube.kubectl("get", *pod, "-o", "json"))["spec"]
+                    self.assertEqual(spec["serviceAccountName"], "patella")
+                    self.assertEqual(spec["containers"][0]["args"], ["--check"])
+                    status = json.dumps({"status": {"phase": phase}})
+                    kube.kubectl("patch", *pod, "--subresource=status", "--type=merge", "-p", status)
+                    self.assertEqual(testing.result().returncode == 0, phase == "Succeeded")
+                    kube.kubectl("delete", *pod, "--ignore-not-found", "--now")
 
     def test_everything_switched_on_is_accepted(self):
         with release() as patella:

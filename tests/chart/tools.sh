@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets what the chart's tests need, once, and prints the folder that holds it: helm, helm3, kubeconform, untt (helm-unittest) and, for
+# Gets what the chart's tests need, once, and prints the folder that holds it: helm, helm3, helm-unittest, kubeconform and, for
 # kubeconform, swagger.json of Kubernetes and crds/ of the Prometheus operator. All from Go's module proxy.
 #   tests/chart/tools.sh [--where]      --where gets nothing and only prints the folder
 set -euo pipefail
@@ -16,13 +16,17 @@ if [ "${1:-}" = --where ] || [ -e "$bin/.complete" ]; then
 fi
 
 mkdir -p "$bin/crds"
-programs=$("$setup/kubernetes.sh" chart)
-for name in helm helm3 kubeconform; do ln -sf "$(readlink -f "$programs/$name")" "$bin/$name"; done
+ln -sf "$(readlink -f "$("$setup/kubernetes.sh" helm)/helm")" "$bin/helm"
 
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOMODCACHE=$cache/go/mod GOCACHE=$cache/go/build GOFLAGS=-modcacherw
 go=$("$setup/go.sh")
-echo "building helm-unittest" >&2
-(cd "$here/tools" && "$go" build -trimpath -ldflags "-s -w" -o "$bin/untt" github.com/helm-unittest/helm-unittest/cmd/helm-unittest) >&2
+build() {
+  echo "building $1" >&2
+  (cd "$here/tools" && "$go" build -trimpath -ldflags "-s -w" -o "$bin/$1" "$2") >&2
+}
+build helm3 helm.sh/helm/v3/cmd/helm
+build helm-unittest github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+build kubeconform github.com/yannh/kubeconform/cmd/kubeconform
 # The folder in the module cache that holds a module's files.
 files_of() { (cd "$bin" && GOFLAGS="-modcacherw -mod=mod" "$go" mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 kubernetes=$(awk '$1 == "k8s.io/kubernetes" {print $2; exit}' "$module/go.mod")

@@ -3,7 +3,6 @@
 #   tools/setup/kubernetes.sh [--where] NAME|GROUP ...
 #       control-plane  kube-apiserver kubectl kube-controller-manager               for tests/integration
 #       node           those and kube-scheduler kubelet kube-proxy coredns helm     for `make cluster`
-#       chart          helm helm3 kubeconform                                       for the chart's tests
 #   --where builds nothing and only prints the folder.
 #
 # Kubernetes comes from Go's module proxy, pinned by tests/cluster/kubernetes/go.mod; the others by tools.txt
@@ -28,7 +27,6 @@ for argument in "$@"; do
     --where) where=1 ;;
     control-plane) names+=(kube-apiserver kubectl kube-controller-manager) ;;
     node) names+=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy coredns helm) ;;
-    chart) names+=(helm helm3 kubeconform) ;;
     *) names+=("$argument") ;;
   esac
 done

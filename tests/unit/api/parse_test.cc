@@ -173,7 +173,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "\"TimePerOutputTokens\"; "
                 "did you mean TimePerOutputToken? (demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: 0.9, targetMs: 5}\n",
-                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\", found 0.9 "
+                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, "
+                "found 0.9 "
                 "(demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: \"1.0\", targetMs: 5}\n",
                 "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, "
