@@ -64,24 +64,14 @@ void ReadConditions(const json& conditions, reconcile::RevisionView* view) {
   }
 }
 
-template <typename T>
-absl::StatusOr<T> Only(const kube::Object& object) {
-  const absl::StatusOr<std::vector<api::Object>> parsed = api::Parse(object.json(), object.key().ToString());
-  if (!parsed.ok()) return parsed.status();
-  if (parsed->size() == 1) {
-    if (const T* value = std::get_if<T>(&parsed->front())) return *value;
-  }
-  return absl::InvalidArgumentError(StrCat(object.key().ToString(), ": not a ", object.kind()));
-}
-
 }  // namespace
 
 absl::StatusOr<api::InferenceDeployment> DeploymentFrom(const kube::Object& object) {
-  return Only<api::InferenceDeployment>(object);
+  return api::ParseStored<api::InferenceDeployment>(object.json());
 }
 
 absl::StatusOr<api::AcceleratorClass> AcceleratorClassFrom(const kube::Object& object) {
-  return Only<api::AcceleratorClass>(object);
+  return api::ParseStored<api::AcceleratorClass>(object.json());
 }
 
 std::string AnnotationOf(const kube::Object& object, const std::string& name) {

@@ -10,7 +10,7 @@
 
 namespace patella::apply {
 
-// Strictly, as local mode reads a file: InvalidArgument says what CEL let through and this operator cannot work with.
+// InvalidArgument says what the API server let through and this operator cannot work with. Fields that it does not know are ignored.
 absl::StatusOr<api::InferenceDeployment> DeploymentFrom(const kube::Object& object);
 absl::StatusOr<api::AcceleratorClass> AcceleratorClassFrom(const kube::Object& object);
 

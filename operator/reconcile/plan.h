@@ -85,7 +85,8 @@ struct Container {
   std::vector<Port> ports;
   std::vector<Mount> mounts;
   Labels requests, limits;  // quantities by resource
-  std::string resources;    // the user's own, YAML; wins over both
+  std::string resources;    // the user's own, JSON; wins over both
+  std::string user_mounts;  // the user's own, JSON: where spec.pod.volumes are mounted
   std::optional<HttpProbe> startup_probe, readiness_probe, liveness_probe;
   std::string pre_stop_path;    // GET on the sidecar's admin port before the container is stopped; "" for none
   bool native_sidecar = false;  // an init container with restartPolicy: Always: starts first, stops last
@@ -93,7 +94,7 @@ struct Container {
   bool operator==(const Container&) const = default;
 };
 
-// What the user adds to the pod, YAML in flow form; "" is nothing.
+// What the user adds to the pod, JSON; "" is nothing.
 struct UserPodFields {
   std::string tolerations, affinity, topology_spread_constraints, image_pull_secrets, volumes;
   std::string priority_class_name;
@@ -198,7 +199,8 @@ struct RevisionStatus {
 // The operator's part of status.
 struct Status {
   int64_t observed_generation = 0;
-  int replicas = 0;
+  int replicas = 0, ready_replicas = 0;
+  std::string replica_summary;  // ready and wanted, "3/4", for people
   std::string selector;
   std::vector<RevisionStatus> revisions;
   bool operator==(const Status&) const = default;

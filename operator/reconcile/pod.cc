@@ -41,6 +41,7 @@ Container EngineContainer(const PodInputs& in) {
   if (in.choice.accelerators() > 1) c.mounts.push_back({"shm", "/dev/shm"});
   c.read_only_root = own;
   c.resources = spec.pod.resources;
+  c.user_mounts = spec.pod.volume_mounts;
   if (in.choice.accelerators() > 0) c.limits[in.choice.resource_name] = StrCat(in.choice.accelerators());
   const int start = EngineStartSeconds(spec.model);
   // kubelet cannot reach the engine's loopback: it asks the sidecar.

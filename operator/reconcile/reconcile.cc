@@ -222,6 +222,7 @@ void Observe(const Inputs& inputs, Plan* plan) {
       StrCat(kDeploymentLabel, "=", inputs.deployment.metadata.name, ",", kRoleLabel, "=", LabelOf(Role::kServing));
   for (const RevisionView* view : InOrder(inputs.revisions)) {
     plan->status.replicas += view->present;
+    plan->status.ready_replicas += view->ready;
     plan->status.revisions.push_back(StatusOf(*view, view->role));
   }
   std::sort(plan->status.revisions.begin(), plan->status.revisions.end(),
@@ -314,6 +315,7 @@ Plan Reconcile(const Inputs& inputs, TimePoint) {
   Plan plan;
   Observe(inputs, &plan);
   plan.desired_replicas = ClampedReplicas(spec);
+  plan.status.replica_summary = StrCat(plan.status.ready_replicas, "/", plan.desired_replicas);
   Situation situation{.inputs = inputs};
   for (const RevisionView& view : inputs.revisions) situation.ready += view.ready;
   if (spec.paused || inputs.deleting) return Held(situation, std::move(plan));

@@ -1,7 +1,5 @@
 #include "operator/render/pod_json.h"
 
-#include "operator/render/yaml_json.h"
-
 namespace patella::render {
 namespace {
 
@@ -17,6 +15,11 @@ using reconcile::Volume;
 constexpr int kUser = 65532;  // "nonroot" of distroless images; any number but 0 would do
 constexpr int kTokenSeconds = 3600;
 constexpr int kAdminPort = 8081;
+
+// A part that the user wrote; the parser has checked that it is JSON.
+json UserJson(const std::string& text) {
+  return text.empty() ? json() : json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
 
 json EnvJson(const Env& env) {
   json out = {{"name", env.name}};
@@ -45,7 +48,7 @@ json ProbeJson(const HttpProbe& probe) {
 }
 
 json ResourcesJson(const Container& c) {
-  json out = YamlToJson(c.resources);
+  json out = UserJson(c.resources);
   if (!out.is_object()) out = json::object();
   // The user's own win over defaults; what the engine computes on is the plan's.
   for (const auto& [name, quantity] : c.requests) {
@@ -78,6 +81,9 @@ json ContainerJson(const Container& c) {
     json item = {{"name", mount.volume}, {"mountPath", mount.path}};
     if (mount.read_only) item["readOnly"] = true;
     out["volumeMounts"].push_back(item);
+  }
+  if (const json own = UserJson(c.user_mounts); own.is_array()) {
+    for (const json& mount : own) out["volumeMounts"].push_back(mount);
   }
   if (const json resources = ResourcesJson(c); !resources.empty()) out["resources"] = resources;
   if (c.startup_probe) out["startupProbe"] = ProbeJson(*c.startup_probe);
@@ -125,15 +131,15 @@ json VolumeJson(const Volume& volume) {
 }
 
 void AddUserFields(const reconcile::UserPodFields& user, json* spec) {
-  const auto add = [spec](const char* name, const std::string& yaml) {
-    if (json value = YamlToJson(yaml); !value.is_null() && !value.empty()) (*spec)[name] = std::move(value);
+  const auto add = [spec](const char* name, const std::string& text) {
+    if (json value = UserJson(text); !value.is_null() && !value.empty()) (*spec)[name] = std::move(value);
   };
   add("tolerations", user.tolerations);
   add("affinity", user.affinity);
   add("topologySpreadConstraints", user.topology_spread_constraints);
   add("imagePullSecrets", user.image_pull_secrets);
   if (!user.priority_class_name.empty()) (*spec)["priorityClassName"] = user.priority_class_name;
-  const json own = YamlToJson(user.volumes);
+  const json own = UserJson(user.volumes);
   if (!own.is_array()) return;
   for (const json& volume : own) (*spec)["volumes"].push_back(volume);
 }

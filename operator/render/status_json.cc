@@ -66,6 +66,8 @@ std::string RenderStatus(const reconcile::Plan& plan, const Owner& owner, std::s
   const json live_status = StatusOf(live);
   json status = {{"observedGeneration", plan.status.observed_generation},
                  {"replicas", plan.status.replicas},
+                 {"readyReplicas", plan.status.ready_replicas},
+                 {"replicaSummary", plan.status.replica_summary},
                  {"selector", plan.status.selector}};
   for (const reconcile::RevisionStatus& r : plan.status.revisions) {
     json item = {{"hash", r.hash},
@@ -88,7 +90,7 @@ std::string RenderStatus(const reconcile::Plan& plan, const Owner& owner, std::s
 
 bool StatusMatches(std::string_view live, std::string_view intent) {
   const json have = StatusOf(live), want = StatusOf(intent);
-  for (const char* key : {"observedGeneration", "replicas", "selector"}) {
+  for (const char* key : {"observedGeneration", "replicas", "readyReplicas", "replicaSummary", "selector"}) {
     if (!want.contains(key) || have.value(key, json()) != want[key]) return false;
   }
   const json have_revisions = have.value("revisions", json::array()),

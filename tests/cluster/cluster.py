@@ -388,7 +388,7 @@ def check_machine() -> None:
     ]
     missing += [
         n
-        for n in ("etcd", "containerd", "runc", "iptables", "ip", "nsenter", "unshare", "gcc", "openssl")
+        for n in ("etcd", "containerd", "runc", "iptables", "mount", "ip", "nsenter", "unshare", "gcc", "openssl")
         if not shutil.which(n)
     ]
     if missing:

@@ -58,17 +58,9 @@ def load_images(programs: pathlib.Path) -> dict[str, str]:
 
 def install_chart(tags: dict[str, str], values: list[str]) -> None:
     """`values`: further --set's of Helm. A release that a killed run left half-way is rolled over."""
-    listed = json.loads(helm("list", "--all", "-n", NAMESPACE, "-o", "json") if namespace_exists() else "[]")
-    if any(r["name"] == RELEASE and r["status"].startswith("pending") for r in listed):
-        kubectl(
-            STATE,
-            "delete",
-            "secret",
-            "-n",
-            NAMESPACE,
-            "-l",
-            f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)",
-        )
+    if namespace_exists():
+        pending = "status in (pending-install,pending-upgrade,pending-rollback)"
+        kubectl(STATE, "delete", "secrets", "-n", NAMESPACE, "-l", f"owner=helm,name={RELEASE},{pending}")
     sets = [
         f"image.tag={tags['operator']}",
         f"sidecar.image.tag={tags['sidecar']}",
@@ -111,6 +103,20 @@ def condition(thing: dict, kind: str) -> dict:
     return next((c for c in thing.get("status", {}).get("conditions", []) if c["type"] == kind), {})
 
 
+def operator_trouble() -> str:
+    """What ended the operators, if none of them runs as it should; else an empty text."""
+    selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
+    pods = json.loads(kubectl(STATE, "get", "pods", "-n", NAMESPACE, "-l", selector, "-o", "json"))["items"]
+    if any(s.get("ready") and not s["restartCount"] for pod in pods for s in containers_of(pod)):
+        return ""
+    for pod in pods:
+        if any(s["restartCount"] for s in containers_of(pod)):
+            name = pod["metadata"]["name"]
+            log = kubectl(STATE, "logs", "-n", NAMESPACE, name, "--tail=1", "--previous").strip()
+            return f"the operator ended and was started again; its last line: {log}"
+    return ""
+
+
 def progress(namespace: str, name: str) -> tuple[dict, str]:
     """The InferenceDeployment and one sentence on how far it is."""
     thing = json.loads(kubectl(STATE, "get", "idep", name, "-n", namespace, "-o", "json"))
@@ -132,6 +138,8 @@ def progress(namespace: str, name: str) -> tuple[dict, str]:
     if pods:
         return thing, f"{pods[0]['metadata']['name']}: {pods[0]['status']['phase']}"
     ready = condition(thing, "Ready")
+    if trouble := operator_trouble():
+        return thing, trouble
     return thing, ready.get("message") or "the operator has not looked at it yet"
 
 
@@ -202,9 +210,7 @@ def main() -> int:
         say("installing charts/patella")
         install_chart(tags, [])
         applied = json.loads(kubectl(STATE, "apply", "-f", options.sample, "-o", "json"))
-        say(
-            f"applied {options.sample} ({time.monotonic() - began:.0f} s): the engine loads, the sidecar finds the limit"
-        )
+        say(f"applied {options.sample} ({time.monotonic() - began:.0f} s): now the limit is learned")
         summary(wait_until_ready(applied["metadata"]["namespace"], applied["metadata"]["name"]))
         return 0
     except (Failure, urllib.error.URLError) as failure:

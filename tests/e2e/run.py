@@ -6,7 +6,8 @@
     run.py down                ends the cluster
 
 A scenario is a file of scenarios/, named after what happens. One that fails leaves a folder with objects, events,
-logs, metrics and the requests that were sent, and names it. Exit 77 (CTest: skipped) without root, but under CI that is a failure.
+logs, metrics and the requests that were sent, and names it. Without root exit 77, which CTest takes as skipped; in CI
+that is a failure.
 """
 
 import importlib
