@@ -301,6 +301,7 @@ class Cpp:
         self.source, self.enums, self.shared = source, enums, shared
         self.kind = source["kind"]
         self.structs, self.reads, self.writes, self.checks = [], [], [], []
+        self.in_status = False  # whose texts and lists are cut to what the schema allows: one that is too long must not cost the rest
 
     def enum(self, schema, path):
         name = schema.get("x-cpp-type")
@@ -389,7 +390,9 @@ class Cpp:
             type_name = "Decimal" if decimal else "Timestamp" if schema.get("format") == "date-time" else "std::string"
             start = f" = {quoted(default)}" if default else ""
             read = f"s.DecimalText({k}, {out}, {decimal_rule(schema, required)});" if decimal else f"s.Text({k}, {out}, {text_rule(schema, required)});"
-            return [(f"{type_name} {name}{start}", note)], [read], [f"w.Text({k}, {v});" if required else f"w.TextUnless({k}, {v}, {quoted(default or '')});"]
+            text = f"Cut({v}, {schema['maxLength']})" if self.in_status and type_name == "std::string" and "pattern" not in schema else v
+            write = f"w.Text({k}, {text});" if required else f"w.TextUnless({k}, {text}, {quoted(default or '')});"
+            return [(f"{type_name} {name}{start}", note)], [read], [write]
         raise SchemaError(f"{path}: type {kind} is not supported")
 
     def array(self, key, schema, required, path, name, note):
@@ -398,11 +401,12 @@ class Cpp:
             return ([(f"std::vector<std::string> {name}", note)],
                     [f"s.TextList({k}, {out}, {list_rule(schema, required)}, {text_rule(items, False)});"], [f"w.TextList({k}, {v});"])
         struct = self.struct(items, path + "[]")
+        cut = f", false, {schema['maxItems']}" if self.in_status and schema["x-kubernetes-list-type"] == "atomic" else ""
         reads = [f"s.SubList({k}, {list_rule(schema, required)}, [out](Section& t) {{ Read(t, &out->{name}.emplace_back()); }});"]
         if schema["x-kubernetes-list-type"] == "map":
             reads = ["{", "  " + key_list(schema)] + ["  " + r for r in reads] + ["}"]
         return ([(f"std::vector<{struct}> {name}", note)], reads,
-                [f"w.SubList({k}, {v}, [](const {struct}& item) {{ return Write(item); }}{', true' if required else ''});"])
+                [f"w.SubList({k}, {v}, [](const {struct}& item) {{ return Write(item); }}{', true' if required else cut});"])
 
     def check(self, key, schema, required, path):
         """Statements that check a field without keeping it."""
@@ -444,7 +448,9 @@ class Cpp:
         fields += f
         reads += r
         if "status" in properties:
+            self.in_status = True
             f, _, _ = self.field("status", properties["status"], False, "status", "")
+            self.in_status = False
             fields += f
             reads.append('s.LenientSub("status", [out](Section& t) { Read(t, &out->status); });')
         else:

@@ -84,9 +84,18 @@ class ApiVerdicts(unittest.TestCase):
                         self.assertNotIn(jargon, answer["message"])
         self.assertGreater(count, 100)
 
-    def test_samples_and_classes_are_accepted(self):
-        for folder in ("samples", "accelerators"):
-            kube.kubectl("create", "--dry-run=server", "--validate=strict", "-f", ROOT / "deploy" / folder)
+    def test_everything_in_deploy_is_applied_without_a_warning_and_nothing_changes_the_second_time(self):
+        strict = ("--server-side", "--warnings-as-errors", "--validate=strict", "-f")
+        kube.kubectl("apply", "--dry-run=server", *strict, ROOT / "deploy/accelerators")  # cluster-wide: not ours to make
+        with kube.namespace() as ns:
+            for folder in ("crds", "samples"):
+                apply = lambda: ns.kubectl("apply", *strict, ROOT / "deploy" / folder)
+                versions = lambda: ns.kubectl("get", "-f", ROOT / "deploy" / folder, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+                apply()
+                before = versions()
+                apply()
+                self.assertEqual(versions(), before, folder)
+            self.assertGreaterEqual(len(ns.get("idep")["items"]), 8)
 
     def test_every_field_is_explained(self):
         def paths(schema, path):
