@@ -22,7 +22,7 @@ import yaml
 import helms
 import kube
 
-HERE = pathlib.Path(__file__).parent
+BARE = ("--set", "acceleratorClasses.install=false")  # fewer objects, where they do not matter
 KINDS = ("inferencedeployments", "acceleratorclasses", "servingcurves")
 CRDS = [f"crd/{kind}.patella.dev" for kind in KINDS]
 CONTROL_PLANE = [sys.executable, helms.ROOT / "tests/cluster/control_plane.py"]
@@ -197,7 +197,7 @@ class Lifecycle(unittest.TestCase):
 
     def test_helm_test_asks_a_pod_of_the_operators_image_and_believes_it(self):
         with release() as patella:
-            patella.install(4)
+            patella.install(4, *BARE)
             here = ("-n", patella.namespace)
             for major, phase in ((3, "Succeeded"), (4, "Succeeded"), (3, "Failed"), (4, "Failed")):
                 with self.subTest(helm=major, pod=phase), ThreadPoolExecutor() as pool:
@@ -220,7 +220,7 @@ class Lifecycle(unittest.TestCase):
             kube.kubectl("wait", "--for=condition=Established", "--timeout=10s", "-f", crds)
             try:
                 for major in (3, 4):
-                    patella.install(major, "-f", HERE / "values/all.yaml")
+                    patella.install(major, "-f", helms.VALUES / "all.yaml")
                     for kind in ("servicemonitor", "podmonitor", "prometheusrule", "networkpolicy", "pdb", "configmap"):
                         self.assertTrue(names(kind, "-n", patella.namespace, "-l", "team=serving"), kind)
                     self.assertTrue(names("flowschema", "-l", "app.kubernetes.io/instance=patella"))
@@ -233,7 +233,7 @@ class Lifecycle(unittest.TestCase):
 class Rights(unittest.TestCase):
     def test_users_reach_patellas_objects_through_view_edit_and_admin(self):
         with release() as patella, kube.namespace() as models:
-            patella.install(4)
+            patella.install(4, *BARE)
             for role in ("view", "edit", "admin"):
                 models.kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}")
             deployments, curves = "inferencedeployments.patella.dev", "servingcurves.patella.dev"
@@ -265,7 +265,7 @@ class Rights(unittest.TestCase):
 
     def test_cluster_wide_the_operator_can_do_what_the_rules_say_and_no_more(self):
         with release() as patella:
-            patella.install(4)
+            patella.install(4, *BARE)
             account = patella.account()
             kube.eventually(lambda: allowed(account, "list", "nodes"))
             rules = yaml.safe_load((helms.ROOT / "deploy/rbac/operator-rules.yaml").read_text())
