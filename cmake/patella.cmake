@@ -24,6 +24,7 @@ add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
 
 find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
+find_package(OpenSSL REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(Eigen3 REQUIRED NO_MODULE)

@@ -14,6 +14,11 @@ constexpr double kStep[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 constexpr double kTokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                               1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 constexpr double kBatch[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+// controller-runtime's and client-go's edges, so that dashboards made for Go operators show ours.
+constexpr double kReconcile[] = {0.005, 0.01, 0.025, 0.05, 0.1,  0.15, 0.2,  0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6,
+                                 0.7,   0.8,  0.9,   1,    1.25, 1.5,  1.75, 2,    2.5, 3,    3.5, 4,    4.5, 5,
+                                 6,     7,    8,     9,    10,   15,   20,   25,   30,  40,   50,  60};
+constexpr double kWorkQueue[] = {1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100, 1000};
 
 constexpr MetricType kCounter = MetricType::kCounter;
 constexpr MetricType kGauge = MetricType::kGauge;
@@ -66,6 +71,29 @@ const std::vector<MetricInfo>& List() {
       {"patella_probe_requests_total", kCounter, "Requests sent by the tuner itself.", {"outcome"}},
       {"patella_probe_tokens_total", kCounter, "Tokens generated for the tuner itself.", {}},
       {"patella_probe_seconds_total", kCounter, "Time spent measuring.", {}},
+
+      // Kubernetes, under controller-runtime's and client-go's names
+      {"rest_client_requests_total", kCounter, "Requests to the API server.", {"code", "method", "host"}},
+      {"workqueue_depth", kGauge, "Keys that wait for a worker.", {"name"}},
+      {"workqueue_adds_total", kCounter, "Keys added.", {"name"}},
+      {"workqueue_queue_duration_seconds", kHistogram, "Time from ready to worker.", {"name"}, kWorkQueue},
+      {"workqueue_work_duration_seconds", kHistogram, "Time with a worker.", {"name"}, kWorkQueue},
+      {"workqueue_retries_total", kCounter, "Keys added again with back-off.", {"name"}},
+      {"workqueue_unfinished_work_seconds", kGauge, "Time that keys have been with workers, summed.", {"name"}},
+      {"workqueue_longest_running_processor_seconds",
+       kGauge,
+       "Time that the oldest key has been with a worker.",
+       {"name"}},
+      {"controller_runtime_reconcile_total", kCounter, "Reconciles by result.", {"controller", "result"}},
+      {"controller_runtime_reconcile_errors_total", kCounter, "Reconciles that failed.", {"controller"}},
+      {"controller_runtime_terminal_reconcile_errors_total",
+       kCounter,
+       "Reconciles that failed and will not be repeated.",
+       {"controller"}},
+      {"controller_runtime_reconcile_time_seconds", kHistogram, "Length of a reconcile.", {"controller"}, kReconcile},
+      {"controller_runtime_max_concurrent_reconciles", kGauge, "Workers.", {"controller"}},
+      {"controller_runtime_active_workers", kGauge, "Workers that reconcile now.", {"controller"}},
+      {"leader_election_master_status", kGauge, "1 if this process leads, else 0.", {"name"}},
 
       // Engine, under TGI's names where it serves the same quantity
       {"patella_engine_running_requests", kGauge, "Sequences running.", {}},
