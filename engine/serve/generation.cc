@@ -36,7 +36,8 @@ std::vector<Job> Generation::MakeJobs(std::vector<std::vector<int32_t>> prompts,
   const wire::GenerateCall& body = call_.body;
   const bool openai = IsOpenAi(call_.route);
   const bool chat = call_.route == Route::kChat;
-  head_ = {(chat ? "chatcmpl-" : "cmpl-") + std::to_string(first_id), options_.served_name, UnixSeconds(), chat};
+  head_ = {(chat ? "chatcmpl-" : "cmpl-") + std::to_string(first_id), options_.served_name, UnixSeconds(), chat,
+           body.logprobs};
   open_ = prompts.size();
   std::vector<Job> jobs;
   for (std::vector<int32_t>& prompt : prompts) {
@@ -44,17 +45,27 @@ std::vector<Job> Generation::MakeJobs(std::vector<std::vector<int32_t>> prompts,
             .max_new_tokens = body.max_new_tokens,
             .sampling = body.sampling,
             .ignore_eos = body.ignore_eos,
-            .wants_logprob = !openai};
+            .logprobs = {.chosen = openai ? body.logprobs : body.stream || body.details,
+                         .top = body.top_tokens,
+                         .of_model = openai,
+                         .prompt = body.prompt_logprobs}};
     job.seed = body.sampling.seed ? *body.sampling.seed : std::random_device{}();
-    Part part{.text = TextCollector(tokenizer_, body.stop, /*keeps_stop=*/!openai)};
+    Part part{.text = TextCollector(tokenizer_, body.stop, /*keeps_stop=*/!openai, /*settles=*/body.logprobs)};
     part.answer.prompt_tokens = static_cast<int>(prompt.size());
     if (body.sampling.temperature > 0) part.answer.seed = job.seed;
+    if (body.prompt_logprobs) part.answer.prompt = TextsOf(prompt);
     job.prompt = std::move(prompt);
     ids_.push_back(job.id);
     parts_.push_back(std::move(part));
     jobs.push_back(std::move(job));
   }
   return jobs;
+}
+
+std::vector<wire::TokenText> Generation::TextsOf(std::span<const int32_t> tokens) const {
+  std::vector<wire::TokenText> texts;
+  for (int32_t id : tokens) texts.push_back({.id = id, .text = tokenizer_.TokenBytes(id, /*special=*/true)});
+  return texts;
 }
 
 void Generation::Begin() {
@@ -84,8 +95,11 @@ void Generation::OnEvent(size_t index, const Event& event, TimePoint now) {
 void Generation::OnToken(size_t index, const Event& event) {
   Part& part = parts_[index];
   const bool last = event.kind != EventKind::kToken;
-  TextCollector::Piece piece = part.text.Push(event.token, event.logprob, last);
+  wire::TokenText token{.id = event.token, .logprob = event.logprob};
+  for (const TokenLogprob& top : event.top) token.top.push_back({.id = top.token, .logprob = top.logprob});
+  TextCollector::Piece piece = part.text.Push(std::move(token), last);
   ++part.answer.generated_tokens;
+  for (size_t i = 0; i < event.prompt_logprobs.size(); ++i) part.answer.prompt[i].logprob = event.prompt_logprobs[i];
   if (last) {
     part.answer.finish =
         event.kind == EventKind::kEndToken ? wire::FinishReason::kEndToken : wire::FinishReason::kLength;
@@ -107,6 +121,8 @@ void Generation::OnToken(size_t index, const Event& event) {
     WriteToken(index, piece);
   } else if (call_.body.details) {
     part.answer.tokens.push_back(std::move(piece.token));
+  } else {
+    std::move(piece.settled.begin(), piece.settled.end(), std::back_inserter(part.answer.tokens));
   }
 }
 
@@ -119,10 +135,10 @@ void Generation::WriteToken(size_t index, const TextCollector::Piece& piece) {
   std::string out;
   const int choice = static_cast<int>(index);
   if (!piece.delta.empty() || part.first) {
-    out += SseEvent(
-        wire::OpenAiChunk(head_, choice, piece.delta, std::exchange(part.first, false), wire::FinishReason::kNone));
+    out += SseEvent(wire::OpenAiChunk(head_, choice, piece.delta, piece.settled, std::exchange(part.first, false),
+                                      wire::FinishReason::kNone));
   }
-  if (part.ended) out += SseEvent(wire::OpenAiChunk(head_, choice, "", false, part.answer.finish));
+  if (part.ended) out += SseEvent(wire::OpenAiChunk(head_, choice, "", {}, false, part.answer.finish));
   if (!out.empty()) exchange_->Write(std::move(out));
 }
 
@@ -131,8 +147,7 @@ void Generation::Finish(TimePoint now) {
   RequestTimes times{.total_s = Seconds(now - call_.arrived),
                      .queue_s = Seconds(started_ - call_.arrived),
                      .first_token_s = Seconds(first_token_ - call_.arrived),
-                     .inference_s = Seconds(now - started_),
-                     .max_new_tokens = call_.body.max_new_tokens};
+                     .inference_s = Seconds(now - started_)};
   std::vector<wire::Answer> answers;
   for (Part& part : parts_) {
     times.input_tokens += part.answer.prompt_tokens;

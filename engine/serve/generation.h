@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,7 @@ class Generation {
     bool first = true;
   };
 
+  std::vector<wire::TokenText> TextsOf(std::span<const int32_t> tokens) const;
   void OnToken(size_t index, const Event& event);
   void WriteToken(size_t index, const TextCollector::Piece& piece);
   void Finish(TimePoint now);

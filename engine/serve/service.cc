@@ -42,6 +42,8 @@ absl::StatusOr<wire::GenerateCall> Parse(Route route, const std::string& body) {
   if (!call.ok()) return call;
   if (route == Route::kGenerate) call->stream = false;
   if (route == Route::kGenerateStream) call->stream = true;
+  if (call->stream && call->prompt_logprobs)
+    return absl::OutOfRangeError("`decoder_input_details` == true is not supported when streaming tokens");
   return call;
 }
 
@@ -56,6 +58,11 @@ std::string Dump(const OrderedJson& json) { return json.dump(-1, ' ', false, Ord
 Service::Service(http::Loop& loop, const Tokenizer& tokenizer, ServiceOptions options)
     : loop_(loop), tokenizer_(tokenizer), options_(std::move(options)), metrics_(options_.version) {}
 Service::~Service() = default;
+
+void Service::Attach(EngineLoop& engine) {
+  engine_ = &engine;
+  engine.OnStep([this](const StepReport& report) { metrics_.CountStep(report); });
+}
 
 void Service::ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_view message,
                          std::string_view path) const {
@@ -163,6 +170,7 @@ void Service::HandleGenerate(Route route, const http::Request& http, std::shared
   }
   if (in_flight_ + permits > limit) return refuse(ErrorKind::kOverloaded, "Model is overloaded");
   in_flight_ += permits;
+  metrics_.CountAdmitted(Seconds(loop_.Now() - arrived), *prompts, call->max_new_tokens);
   Launch(std::make_shared<Generation>(options_, tokenizer_, *engine_, metrics_,
                                       Call{route, std::string(http.path()), *std::move(call), arrived},
                                       std::move(exchange)),

@@ -26,7 +26,7 @@ class Service {
   Service(http::Loop& loop, const Tokenizer& tokenizer, ServiceOptions options);
   ~Service();
 
-  void Attach(EngineLoop& engine) { engine_ = &engine; }  // before the first Handle
+  void Attach(EngineLoop& engine);  // before it starts and before the first Handle
   void Handle(http::Request request, std::shared_ptr<http::Exchange> exchange);
   void OnEvents(std::vector<Event> events);
   // Readiness answers 503 and new generation too, running requests finish. What still runs after `limit` is cancelled: its

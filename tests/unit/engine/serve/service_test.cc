@@ -3,156 +3,16 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "lib/http/client.h"
+#include "tests/unit/engine/serve/service_fixture.h"
 
 namespace patella::engine {
 namespace {
 
 using Json = nlohmann::json;
-constexpr int kVocabulary = 128;  // ASCII; 0 is the end
-
-// After token t comes t + 1, 'z' is followed by the end. Can be held at a gate to keep requests in flight.
-class LetterExecutor final : public Executor {
- public:
-  absl::Status Forward(std::span<const StepItem> items, std::vector<float>* logits) override {
-    std::unique_lock lock(mutex_);
-    ++begun_;
-    wake_.wait(lock, [this] { return open_ || allowed_ > 0; });
-    if (!open_) --allowed_;
-    logits->clear();
-    for (const StepItem& item : items) {
-      if (!item.wants_logits) continue;
-      const int last = item.tokens.back();
-      std::vector<float> row(kVocabulary, 0);
-      row[last == 'z' ? 0 : (last + 1) % kVocabulary] = 10;
-      logits->insert(logits->end(), row.begin(), row.end());
-    }
-    return absl::OkStatus();
-  }
-  int vocab_size() const override { return kVocabulary; }
-  Capacity capacity() const override { return {.block_size = 16, .blocks = 256, .max_tokens_per_forward = 64}; }
-  void SetOpen(bool open) {
-    std::lock_guard lock(mutex_);
-    open_ = open;
-    wake_.notify_all();
-  }
-  void AllowOneStep() {
-    std::lock_guard lock(mutex_);
-    ++allowed_;
-    wake_.notify_all();
-  }
-  int begun() {
-    std::lock_guard lock(mutex_);
-    return begun_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool open_ = true;
-  int allowed_ = 0;  // steps that may pass the closed gate
-  int begun_ = 0;
-};
-
-class ByteTokenizer final : public Tokenizer {
- public:
-  std::vector<int32_t> Encode(std::string_view text, bool, bool) const override { return {text.begin(), text.end()}; }
-  std::string TokenBytes(int32_t id, bool special) const override {
-    if (id == 0) return special ? "<end>" : "";
-    return std::string(1, static_cast<char>(id));
-  }
-  std::string Decode(const std::vector<int32_t>& ids, bool) const override { return {ids.begin(), ids.end()}; }
-  bool IsEndOfGeneration(int32_t id) const override { return id == 0; }
-  bool IsSpecial(int32_t id) const override { return id == 0; }
-  int vocab_size() const override { return kVocabulary; }
-  int32_t bos_id() const override { return -1; }
-  int32_t eos_id() const override { return 0; }
-  absl::StatusOr<std::string> ApplyChatTemplate(const std::vector<ChatMessage>& messages, bool) const override {
-    std::string text;
-    for (const ChatMessage& m : messages) text += m.content;
-    return text;
-  }
-};
-
-class ServiceTest : public testing::Test {
- protected:
-  void Start(int max_concurrent = 4) {
-    service_ = std::make_unique<Service>(loop_, tokenizer_, options_);
-    const Capacity c = executor_.capacity();
-    engine_ = std::make_unique<EngineLoop>(
-        executor_,
-        SchedulerOptions{
-            .block_size = c.block_size, .blocks = c.blocks, .max_tokens_per_forward = c.max_tokens_per_forward},
-        Limits{.max_concurrent_requests = max_concurrent, .max_batch_prefill_tokens = 64},
-        [](int32_t t) { return t == 0; },
-        [this](std::vector<Event> events) {
-          loop_.Post([this, events = std::move(events)]() mutable { service_->OnEvents(std::move(events)); });
-        });
-    service_->Attach(*engine_);
-    engine_->Start();
-    server_ = *http::Server::Listen(loop_, {},
-                                    [this](http::Request r, auto e) { service_->Handle(std::move(r), std::move(e)); });
-    url_ = "http://" + server_->address();
-    thread_ = std::thread([this] { loop_.Run(); });
-  }
-  void TearDown() override {
-    executor_.SetOpen(true);
-    engine_.reset();
-    loop_.Stop();
-    if (thread_.joinable()) thread_.join();
-    server_.reset();
-  }
-  http::Response Post(const std::string& path, const std::string& body) {
-    http::Request request{.method = "POST", .body = body};
-    request.headers.Set("Content-Type", "application/json");
-    return *http::Fetch(url_ + path, request);
-  }
-  http::Response Get(const std::string& path) { return *http::Fetch(url_ + path); }
-  template <typename F>
-  auto OnLoop(F fn) {
-    std::promise<decltype(fn())> result;
-    loop_.Post([&] { result.set_value(fn()); });
-    return result.get_future().get();
-  }
-  // Once the engine computes for it.
-  void LeaveAfterTheHead(const std::string& path, const std::string& body) {
-    const int before = executor_.begun();
-    http::Loop client_loop;
-    auto client = http::Client::Create(client_loop, {.port = server_->port()});
-    client_loop.Post([&] {
-      auto call = std::make_shared<std::shared_ptr<http::Call>>();
-      *call = client->Start({.method = "POST", .target = path, .body = body},
-                            {.on_head =
-                                 [&, call](const http::Response&) {
-                                   while (executor_.begun() == before) std::this_thread::yield();
-                                   (*call)->Cancel();
-                                 },
-                             .on_data = [](std::string_view) {},
-                             .on_done = [&](const absl::Status&) { client_loop.Stop(); }});
-    });
-    client_loop.Run();
-  }
-  void WaitForInFlight(int wanted) {
-    while (OnLoop([this] { return service_->in_flight(); }) != wanted) std::this_thread::yield();
-  }
-
-  ServiceOptions options_{
-      .model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200};
-  LetterExecutor executor_;
-  ByteTokenizer tokenizer_;
-  http::Loop loop_;
-  std::unique_ptr<Service> service_;
-  std::unique_ptr<EngineLoop> engine_;
-  std::unique_ptr<http::Server> server_;
-  std::string url_;
-  std::thread thread_;
-};
-
 TEST_F(ServiceTest, TgiGenerateHasTgisShape) {
   Start();
   const http::Response r = Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":3,"details":true}})");
@@ -248,21 +108,30 @@ TEST_F(ServiceTest, BadInputIsRefusedWithTheRightStatus) {
     int status;
     const char* words;
   };
-  const Case cases[] = {{"/generate", "{", 400, "not JSON"},
-                        {"/v1/completions", "nonsense", 400, "\"message\""},
-                        {"/generate", "{}", 422, "`inputs`"},
-                        {"/generate", R"({"inputs":3})", 422, "must be a string"},
-                        {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
-                        {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
-                        {"/generate", R"({"inputs":""})", 422, "empty"},
-                        {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
-                        {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422,
-                         "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
-                        {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
-                        {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
-                        {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
-                        {"/nowhere", "{}", 404, "/generate_stream"},
-                        {"/info", "{}", 405, "not allowed"}};
+  const Case cases[] = {
+      {"/generate", "{", 400, "not JSON"},
+      {"/v1/completions", "nonsense", 400, "\"message\""},
+      {"/generate", "{}", 422, "`inputs`"},
+      {"/generate", R"({"inputs":3})", 422, "must be a string"},
+      {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
+      {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
+      {"/generate", R"({"inputs":""})", 422, "empty"},
+      {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
+      {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422,
+       "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
+      {"/generate", R"({"inputs":"a","parameters":{"top_n_tokens":6}})", 422, "<= 5. Given: 6"},
+      {"/generate_stream", R"({"inputs":"a","parameters":{"decoder_input_details":true}})", 422,
+       "`decoder_input_details` == true is not supported when streaming tokens"},
+      {"/v1/completions", R"({"prompt":"a","logprobs":6})", 422, "logprobs"},
+      {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"top_logprobs":2})", 422,
+       "needs `logprobs`"},
+      {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"logprobs":true,"top_logprobs":21})", 422,
+       "top_logprobs"},
+      {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
+      {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
+      {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
+      {"/nowhere", "{}", 404, "/generate_stream"},
+      {"/info", "{}", 405, "not allowed"}};
   for (const Case& c : cases) {
     const http::Response r = Post(c.path, c.body);
     EXPECT_EQ(r.status, c.status) << c.path << " " << c.body << " " << r.body;
