@@ -217,9 +217,7 @@ class GrpcPeers final : public Peers {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
     if (!certified_) return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-    // The certificate names the Service, not the pods' addresses.
-    const std::string first(Strip(Split(options_.peers, ',').front()));
-    arguments.SetSslTargetNameOverride(first.substr(0, first.rfind(':')));
+    arguments.SetSslTargetNameOverride(options_.server_name);  // the certificate names the Service, not the pods
     grpc::SslCredentialsOptions options{certificates_.ca, certificates_.key, certificates_.certificate};
     return grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
   }

@@ -19,6 +19,7 @@ struct PeerOptions {
   std::string certificates;  // folder with ca.crt, tls.crt and tls.key; "": plain text
   // Whom to ask: addresses, comma-separated; or a headless Service's DNS name and port, "NAME-pods.NS.svc:8082", which is each of its pods.
   std::string peers;
+  std::string server_name;  // that the certificates are made out to: "NAME-pods.NS.svc"
 };
 
 class Peers {
