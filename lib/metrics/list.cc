@@ -95,11 +95,11 @@ const std::vector<MetricInfo>& List() {
       {"controller_runtime_active_workers", kGauge, "Workers that reconcile now.", {"controller"}},
       {"leader_election_master_status", kGauge, "1 if this process leads, else 0.", {"name"}},
 
-      // Operator
-      {"patella_desired_replicas", kGauge, "Replicas that a deployment asks for.", {"namespace", "deployment"}},
+      // Operator: of each InferenceDeployment
+      {"patella_desired_replicas", kGauge, "Replicas wanted, within scaling's bounds.", {"namespace", "deployment"}},
       {"patella_cost_per_hour_dollars",
        kGauge,
-       "Price of a deployment's accelerators an hour, by their classes' prices.",
+       "Cost of the accelerators of the wanted replicas, by the AcceleratorClass's price.",
        {"namespace", "deployment"}},
 
       // Engine, under TGI's names where it serves the same quantity

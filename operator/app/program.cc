@@ -21,8 +21,8 @@
 #include "operator/app/check.h"
 #include "operator/app/health.h"
 #include "operator/app/preflight.h"
+#include "operator/apply/affected.h"
 #include "operator/apply/reconciler.h"
-#include "operator/apply/views.h"
 
 namespace patella::controller {
 namespace {
@@ -179,32 +179,13 @@ void Program::MakeControllers() {
   kube::Controller& controller =
       manager_->AddController({.name = "inferencedeployment", .workers = config_.workers},
                               [this](const kube::ObjectKey& key) { return reconciler_->Reconcile(key); });
-  controller.ReconcileOn(deployments);
-  for (kube::Cache* child : caches.children) {
-    if (child->resource().kind != kube::kLeases.kind) {
-      controller.ReconcileOwnerOf(*child, kube::kInferenceDeployments.kind);
-      continue;
-    }
-    // A Lease changes with every renewal, which is nothing to us; that it is gone is.
-    controller.ReconcileMapped(*child, [](const kube::Change& change) -> std::vector<kube::ObjectKey> {
-      if (change.kind != kube::Change::Kind::kDeleted) return {};
-      const kube::Object& lease = change.object();
-      return {{std::string(lease.namespace_name()), std::string(lease.controller_name())}};
+  std::vector<kube::Cache*> watched = {&deployments, &classes, &nodes};
+  watched.insert(watched.end(), caches.children.begin(), caches.children.end());
+  for (kube::Cache* cache : watched) {
+    controller.ReconcileMapped(*cache, [cache, &deployments](const kube::Change& change) {
+      return apply::AffectedBy(change, cache->resource(), deployments);
     });
   }
-  const auto all = [&deployments] {
-    std::vector<kube::ObjectKey> keys;
-    for (const kube::ObjectPtr& object : deployments.List()) keys.push_back(object->key());
-    return keys;
-  };
-  controller.ReconcileMapped(classes, [all](const kube::Change&) { return all(); });
-  controller.ReconcileMapped(nodes, [all](const kube::Change& change) -> std::vector<kube::ObjectKey> {
-    // Nodes report every few minutes; only what they offer counts.
-    if (change.before != nullptr && change.after != nullptr &&
-        apply::NodeFrom(*change.before) == apply::NodeFrom(*change.after))
-      return {};
-    return all();
-  });
   manager_now_ = manager_.get();
 }
 
@@ -279,8 +260,9 @@ absl::Status Program::Run() {
 absl::Status Run(const Config& config, const std::string& version) {
   if (!config.check) return Program(config, version).Run();
   const SteadyClock clock;
-  PATELLA_ASSIGN_OR_RETURN(const kube::Connection connection,
-                           kube::Connect(config.kubeconfig, clock, {.user_agent = StrCat("patella-operator/", version)}));
+  PATELLA_ASSIGN_OR_RETURN(
+      const kube::Connection connection,
+      kube::Connect(config.kubeconfig, clock, {.user_agent = StrCat("patella-operator/", version)}));
   return Check(*connection.client, config, clock, kCheckPatience);
 }
 

@@ -18,7 +18,8 @@ constexpr int kAdminPort = 8081;
 
 // A part that the user wrote; the parser has checked that it is JSON.
 json UserJson(const std::string& text) {
-  return text.empty() ? json() : json::parse(text, nullptr, /*allow_exceptions=*/false);
+  json value = text.empty() ? json() : json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return value.is_discarded() ? json() : value;
 }
 
 json EnvJson(const Env& env) {

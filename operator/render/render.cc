@@ -95,10 +95,11 @@ std::vector<Child> AccessChildren(const reconcile::Access& access, const Owner& 
   }
   json role = Head(kube::kRoles, access.name, access.labels, owner);
   const char* group = kube::kInferenceDeployments.group.data();
-  role["rules"] = {Rule(group, "inferencedeployments", access.deployment, {"get", "list", "watch"}),
-                   Rule(group, "inferencedeployments/status", access.deployment, {"get", "patch"}),
-                   Rule(group, "inferencedeployments/scale", access.deployment, {"get", "patch"}),
-                   Rule(kube::kLeases.group.data(), "leases", access.name, {"get", "watch", "update", "patch"})};
+  role["rules"] = {
+      Rule(group, "inferencedeployments", access.deployment, {"get", "list", "watch"}),
+      Rule(group, "inferencedeployments/status", access.deployment, {"get", "patch"}),
+      Rule(group, "inferencedeployments/scale", access.deployment, {"get", "patch"}),
+      Rule(kube::kLeases.group.data(), "leases", access.name, {"get", "list", "watch", "update", "patch"})};
   children.push_back(Finished(kube::kRoles, std::move(role)));
   json binding = Head(kube::kRoleBindings, access.name, access.labels, owner);
   binding["roleRef"] = {{"apiGroup", kRbacGroup}, {"kind", "Role"}, {"name", access.name}};

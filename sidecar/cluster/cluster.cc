@@ -67,11 +67,12 @@ class Link final : public ClusterLink {
                                                          .max_retries = 1}));
     Refresh();
     report_timer_ = loop_.Every(kReportPeriod, [this] { Refresh(); });
-    PATELLA_ASSIGN_OR_RETURN(peers_, Peers::Start({.listen = options_.peers_listen,
-                                                   .certificates = options_.peers_certificates,
-                                                   .peers = options_.peers,
-                                                   .server_name = StrCat(options_.deployment, "-pods.", options_.namespace_name, ".svc")},
-                                                  [this] { return Own().first; }));
+    PATELLA_ASSIGN_OR_RETURN(
+        peers_, Peers::Start({.listen = options_.peers_listen,
+                              .certificates = options_.peers_certificates,
+                              .peers = options_.peers,
+                              .server_name = StrCat(options_.deployment, "-pods.", options_.namespace_name, ".svc")},
+                             [this] { return Own().first; }));
     cache_.AddHandler([this](const kube::Change& change) { OnChange(change); });
     reflector_ = std::make_unique<kube::Reflector>(
         connection_.client.get(), &cache_,

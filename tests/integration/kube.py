@@ -46,6 +46,18 @@ def eventually(what, seconds: float = 30, of: str = ""):
     raise AssertionError(f"{of or 'it'} did not become true within {seconds:g} s; last: {last}")
 
 
+def settled(what, still_s: float, seconds: float = 30):
+    """The value of `what()` once it has not changed for `still_s`; AssertionError after the bound."""
+    deadline, value, since = time.monotonic() + seconds, what(), time.monotonic()
+    while time.monotonic() < deadline:
+        if (now := what()) != value:
+            value, since = now, time.monotonic()
+        elif time.monotonic() - since >= still_s:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"still changing after {seconds:g} s; last: {value}")
+
+
 class Namespace:
     def __init__(self, name: str):
         self.name = name

@@ -86,14 +86,17 @@ TEST(RenderTest, ASidecarMayTouchOneObjectsStatusAndScaleAndOneLease) {
   }
 }
 
-TEST(RenderTest, TheUsersQuotedNumbersStayStrings) {
+TEST(RenderTest, TheUsersOwnPartsOfThePodArriveAsTheyStand) {
   Inputs inputs = reconcile::Sample("cpu");
-  inputs.deployment.spec.pod.tolerations = R"([{key: a, value: "1", tolerationSeconds: 30}])";
+  inputs.deployment.spec.pod.tolerations = R"([{"key":"a","value":"1","tolerationSeconds":30}])";
+  inputs.deployment.spec.pod.volumes = R"([{"name":"cache","emptyDir":{}}])";
+  inputs.deployment.spec.pod.volume_mounts = R"([{"name":"cache","mountPath":"/cache"}])";
   const Plan plan = Reconcile(inputs, TimePoint{});
-  const json d = ChildNamed(plan, kube::kDeployments, plan.deployments[0].name);
-  const json toleration = d["spec"]["template"]["spec"]["tolerations"][0];
-  EXPECT_EQ(toleration["value"], "1");
-  EXPECT_EQ(toleration["tolerationSeconds"], 30);
+  const json pod = ChildNamed(plan, kube::kDeployments, plan.deployments[0].name)["spec"]["template"]["spec"];
+  EXPECT_EQ(pod["tolerations"][0], json({{"key", "a"}, {"value", "1"}, {"tolerationSeconds", 30}}));
+  EXPECT_EQ(pod["volumes"].back()["name"], "cache");
+  EXPECT_EQ(pod["containers"][0]["volumeMounts"].back()["mountPath"], "/cache");
+  for (const json& mount : pod["initContainers"][0]["volumeMounts"]) EXPECT_NE(mount["name"], "cache");
 }
 
 TEST(RenderTest, TheAnnotationOfIntentChangesWithTheIntentAlone) {

@@ -71,9 +71,9 @@ TEST(ViewsTest, WhatTheSchemaLetThroughButCannotBeReadSaysWhere) {
       DeploymentFrom(*Parsed({{"apiVersion", "patella.dev/v1alpha1"},
                               {"kind", "InferenceDeployment"},
                               {"metadata", {{"name", "x"}, {"namespace", "demo"}}},
-                              {"spec", {{"model", {{"name", "m"}, {"uri", "pvc://a/b"}}}, {"novel", 1}}}}));
+                              {"spec", {{"model", {{"name", "m"}, {"uri", "pvc://a/b"}}}, {"replicas", -1}}}}));
   ASSERT_FALSE(parsed.ok());
-  EXPECT_THAT(std::string(ToStd(parsed.status().message())), ::testing::HasSubstr("spec.novel"));
+  EXPECT_THAT(std::string(ToStd(parsed.status().message())), ::testing::HasSubstr("spec.replicas"));
 }
 
 }  // namespace
