@@ -17,6 +17,9 @@ using Timestamp = std::string;  // RFC 3339, "2026-03-01T12:00:00Z"; "" is not s
 using RawJson = std::string;    // a part of Kubernetes' own API that is passed on, as JSON on one line; "" is not set
 
 double ToDouble(const Decimal& decimal);  // 0 if not set
+// With `places` (0 to 9) digits behind the point; "" if the value is negative or no number, and never more than the nine digits before
+// the point that the schema allows.
+Decimal ToDecimal(double value, int places);
 
 struct Metadata {
   std::string name;

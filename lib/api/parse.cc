@@ -1,5 +1,7 @@
 #include "lib/api/parse.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <fstream>
 
 #include "lib/api/generated/codec.h"
@@ -104,6 +106,13 @@ absl::Status ToStatus(const std::vector<std::string>& lines) {
 double ToDouble(const Decimal& decimal) {
   double value = 0;
   return ParseDouble(decimal, &value) ? value : 0;
+}
+
+Decimal ToDecimal(double value, int places) {
+  if (!(value >= 0)) return "";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", std::clamp(places, 0, 9), std::min(value, 999'999'999.0));
+  return text;
 }
 
 std::string SchemaHash() { return kSchemaHash; }

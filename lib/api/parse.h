@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<Object>> ParseFile(const std::string& path);
 absl::StatusOr<InferenceDeployment> ParseOneDeployment(const std::string& path);
 
 // One object as the API server returned it, as JSON, with status: InferenceDeployment, AcceleratorClass or ServingCurve. For every
-// reconcile: tens of microseconds. Fields that this program does not know are ignored, because the server's schema may be newer; everything else is
+// reconcile: about 0.1 ms. Fields that this program does not know are ignored, because the server's schema may be newer; everything else is
 // checked as above, constraints between fields included, because the server's schema may be older.
 template <typename T>
 absl::StatusOr<T> ParseStored(std::string_view json);

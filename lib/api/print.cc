@@ -37,6 +37,17 @@ Node Document(const char* kind, const T& object, bool for_server) {
 
 }  // namespace
 
+std::string Cut(const std::string& text, size_t characters) {
+  const auto begins = [](char byte) { return (byte & 0xc0) != 0x80; };  // a character, in UTF-8
+  if (text.size() <= characters) return text;
+  size_t seen = 0, end = text.size();
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (!begins(text[i])) continue;
+    if (++seen == characters) end = i;
+  }
+  return seen <= characters ? text : text.substr(0, end) + "…";
+}
+
 void Writer::Map(const char* name, const StringMap& map) {
   Node node{.kind = Node::Kind::kMap};
   for (const auto& [key, value] : map)

@@ -21,6 +21,8 @@ std::string PrintJson(const ServingCurve& curve);
 
 // The body of a server-side apply to /status: apiVersion, kind, name, namespace, and of `status` only what is set. A field that the
 // manager owned and that is not set here is taken away by the server, so each writer passes all that is its own, every time.
+// Free text and plain lists (decisions, nearestFeasible, alternatives) are cut to what the schema allows, because the server refuses a
+// status as a whole. Figures go through ToDecimal.
 std::string PrintStatusApply(const Metadata& metadata, const InferenceDeploymentStatus& status);
 
 // The status alone, as JSON with only what is set: to compare and to log.

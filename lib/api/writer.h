@@ -14,6 +14,9 @@
 
 namespace patella::api {
 
+// `text`, or if it is longer than `characters` so much of it that an ellipsis still fits.
+std::string Cut(const std::string& text, size_t characters);
+
 class Writer {
  public:
   void Text(const char* name, const std::string& value) { Add(name, Node::Kind::kQuoted, value); }
@@ -56,11 +59,13 @@ class Writer {
   void Sub(const char* name, Node map, bool required = false) {
     if (required || !map.fields.empty()) node_.fields.push_back({name, 0, std::move(map)});
   }
+  // The first `most` of the items.
   template <typename T, typename F>
-  void SubList(const char* name, const std::vector<T>& items, F&& write, bool required = false) {
+  void SubList(const char* name, const std::vector<T>& items, F&& write, bool required = false,
+               size_t most = SIZE_MAX) {
     if (items.empty() && !required) return;
     Node list{.kind = Node::Kind::kList};
-    for (const T& item : items) list.items.push_back(write(item));
+    for (size_t i = 0; i < items.size() && i < most; ++i) list.items.push_back(write(items[i]));
     node_.fields.push_back({name, 0, std::move(list)});
   }
   Node Take() { return std::move(node_); }

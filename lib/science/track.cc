@@ -231,6 +231,27 @@ TrackMove LimitTracker::MoveTo(int limit, const std::string& reason, std::string
   return {limit, reason, std::move(evidence)};
 }
 
+TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, double now_s) {
+  std::vector<Spread> spreads;
+  for (const Target& target : targets) {
+    Spread spread{.mean = 0, .variance = std::pow(PriorDeviation(target.metric), 2), .streams = kPriorStreams};
+    for (size_t i = 0; i < config_.targets.size(); ++i) {
+      if (config_.targets[i].metric == target.metric) spread = spreads_[i];
+    }
+    spreads.push_back(spread);
+  }
+  const bool same_targets = config_.targets == targets;
+  config_.targets = std::move(targets);
+  config_.most = std::max(1, most);
+  spreads_ = std::move(spreads);
+  recent_.assign(config_.targets.size(), {});
+  promises_.clear();
+  if (config_.targets.empty() || (same_targets && limit_ <= config_.most)) {
+    return limit_ > config_.most ? MoveTo(config_.most, "ceiling", "", now_s) : TrackMove{};
+  }
+  return MoveTo(Best(), same_targets ? "ceiling" : "objectives", "", now_s);
+}
+
 TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
   if (config_.targets.empty()) return {};
   FollowLevel();

@@ -42,7 +42,8 @@ Container EngineContainer(const PodInputs& in) {
   c.read_only_root = own;
   c.resources = spec.pod.resources;
   c.user_mounts = spec.pod.volume_mounts;
-  if (in.choice.accelerators() > 0) c.limits[in.choice.resource_name] = StrCat(in.choice.accelerators());
+  if (in.choice.accelerators() > 0 && !in.choice.resource_name.empty())  // a class of CPUs asks for none
+    c.limits[in.choice.resource_name] = StrCat(in.choice.accelerators());
   const int start = EngineStartSeconds(spec.model);
   // kubelet cannot reach the engine's loopback: it asks the sidecar.
   c.startup_probe = HttpProbe{"/engine/startupz", kAdminPort, kProbePeriod, start / kProbePeriod};

@@ -16,6 +16,14 @@ enum class TuningMode {
   kOff,     // enforce the ceiling, measure nothing
 };
 
+// What of the options may change while traffic flows.
+struct TunerPolicy {
+  TuningMode mode = TuningMode::kAuto;
+  std::vector<TargetView> targets;
+  int ceiling = 0;  // 0: none
+  bool operator==(const TunerPolicy&) const = default;
+};
+
 // What a restart remembers of a calibration with the same settings.
 struct Resumed {
   int limit = 0;  // 0: nothing

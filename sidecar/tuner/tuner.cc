@@ -30,6 +30,8 @@ std::vector<science::Target> TargetsOf(const TunerOptions& options) {
   return targets;
 }
 
+int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
+
 science::KneeDefinition KneeOf(const std::string& name) {
   if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
   return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
@@ -70,16 +72,12 @@ TunerActions Tuner::OnEngineMissing(std::string why, double now_s) {
 TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   facts_ = facts;
   calibration_began_s_ = now_s;
-  const int ceiling = options_.ceiling > 0 ? options_.ceiling : kDefaultCeiling;
-  science_->ceiling = facts.max_concurrent_requests > 0 ? std::min(ceiling, facts.max_concurrent_requests) : ceiling;
-  science_->most = science_->ceiling;
-  if (facts.kv_capacity_tokens > 0) {
+  if (facts.kv_capacity_tokens > 0)
     view_.cap = static_cast<double>(facts.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
-    science_->most = std::clamp(static_cast<int>(view_.cap), 1, science_->most);
-  }
+  FollowCeiling();
   if (options_.mode == TuningMode::kOff) {
     view_.bound_by = "Ceiling";
-    return BecomeReady(ceiling, "High", "ceiling", "tuning is off", now_s);
+    return BecomeReady(CeilingOf(options_), "High", "ceiling", "tuning is off", now_s);
   }
   if (const Resumed& resumed = options_.resumed; resumed.limit > 0) {
     view_.points = resumed.points;
@@ -206,14 +204,73 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
   users_admitted_ = true;
   if (options_.mode == TuningMode::kAdvise) {
-    const int enforced = options_.ceiling > 0 ? options_.ceiling : kDefaultCeiling;
+    const int enforced = CeilingOf(options_);
     view_.message =
         absl::StrCat("advice: limit ", limit, ", bound by ", view_.bound_by, "; enforced is the ceiling of ", enforced);
     return {SetLimit{enforced}, AdmitUsers{}};
   }
   TunerActions actions = {SetLimit{limit, PromptBudget()}, AdmitUsers{}};
   if (options_.mode == TuningMode::kAuto && reason != "resumed") actions.push_back(Save{});
+  if (std::exchange(policy_changed_, false)) {
+    for (TunerAction& action : Enforce(now_s)) actions.push_back(std::move(action));
+  }
   return actions;
+}
+
+void Tuner::FollowCeiling() {
+  const int ceiling = CeilingOf(options_);
+  const int engine = facts_.max_concurrent_requests;
+  // An engine that takes its limit from us is no bound: it follows.
+  science_->ceiling = engine > 0 && !facts_.limit_follows ? std::min(ceiling, engine) : ceiling;
+  science_->most =
+      std::isfinite(view_.cap) ? std::clamp(static_cast<int>(view_.cap), 1, science_->ceiling) : science_->ceiling;
+}
+
+TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
+  if (policy == TunerPolicy{options_.mode, options_.targets, options_.ceiling}) return {};
+  options_.mode = policy.mode;
+  options_.targets = view_.targets = policy.targets;
+  options_.ceiling = view_.ceiling = policy.ceiling;
+  FollowCeiling();
+  if (users_admitted_) return Enforce(now_s);
+  policy_changed_ = true;
+  return {};
+}
+
+// The options are others than those that the limit in force came from.
+TunerActions Tuner::Enforce(double now_s) {
+  const int ceiling = CeilingOf(options_);
+  if (options_.mode != TuningMode::kAuto) {
+    const bool off = options_.mode == TuningMode::kOff;
+    if (off) MoveLimit(ceiling, "ceiling", "tuning is off", now_s);
+    if (off) view_.bound_by = "Ceiling";
+    view_.message = absl::StrCat(off ? "limit " : "advice only; enforced is the ceiling of ", ceiling);
+    return {SetLimit{ceiling}};
+  }
+  if (science_->tracker == nullptr) {
+    if (view_.points.empty() && view_.a_ms <= 0) {  // nothing was ever measured
+      view_.message = "nothing has been measured yet: tuning begins when this replica starts again";
+      MoveLimit(std::min(view_.limit, ceiling), "ceiling", absl::StrCat("the ceiling is ", ceiling), now_s);
+      return {SetLimit{view_.limit}};
+    }
+    Track(view_.limit, std::min(view_.limit, science_->most));
+  }
+  const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, now_s);
+  const int limit = science_->tracker->limit();
+  if (move.limit != 0 || limit != view_.limit) {
+    std::string evidence = absl::StrCat("the ceiling is ", ceiling);
+    for (const TargetView& t : options_.targets) {
+      absl::StrAppend(&evidence, ", ", t.metric, absl::StrFormat(" p%.0f ≤ %.0f ms", 100 * t.quantile, t.target_ms));
+    }
+    MoveLimit(limit, move.reason.empty() ? "objectives" : move.reason, evidence, now_s);
+  }
+  if (limit >= science_->most && limit == ceiling) {
+    view_.bound_by = "Ceiling";
+  } else if (view_.bound_by == "Ceiling" || move.reason == "objectives") {
+    view_.bound_by = options_.targets.empty() ? "Knee" : options_.targets.front().metric;
+  }
+  view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
+  return {SetLimit{limit, PromptBudget()}, Save{}};
 }
 
 int64_t Tuner::PromptBudget() {

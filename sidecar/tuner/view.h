@@ -20,6 +20,7 @@ struct TargetView {
   std::string metric;  // TimePerOutputToken | TimeToFirstToken | EndToEnd
   double quantile = 0.9;
   double target_ms = 0;
+  bool operator==(const TargetView&) const = default;
 };
 
 struct ProgressView {

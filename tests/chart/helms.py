@@ -1,4 +1,4 @@
-"""Both Helms and the other programs of tools.sh, for the chart's tests."""
+"""Both Helms, the other programs of tools.sh, and what the chart renders to, for its tests."""
 
 import functools
 import os
@@ -6,8 +6,14 @@ import pathlib
 import subprocess
 import tempfile
 
+import yaml
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/patella"
+NAMESPACE = "patella-system"
+VALUES = ROOT / "tests/chart/values"
+CASES = sorted(path.stem for path in VALUES.glob("*.yaml"))
+MONITORING = [f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")]
 
 
 @functools.cache
@@ -28,3 +34,21 @@ def helm(major: int, *arguments, ok: bool = True) -> subprocess.CompletedProcess
     if ok and done.returncode:
         raise AssertionError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
     return done
+
+
+def template(major: int, *arguments, ok: bool = True) -> subprocess.CompletedProcess:
+    return helm(major, "template", "patella", CHART, "-n", NAMESPACE, "--kube-version", "1.35.0", *arguments, ok=ok)
+
+
+@functools.cache
+def rendered(major: int, case: str) -> str:
+    served = [part for api in MONITORING for part in ("--api-versions", api)]
+    return template(major, "-f", VALUES / f"{case}.yaml", *served).stdout
+
+
+def objects(text: str) -> list[dict]:
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def of_kind(text: str, *kinds: str) -> list[dict]:
+    return [item for item in objects(text) if item["kind"] in kinds]

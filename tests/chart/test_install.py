@@ -1,18 +1,12 @@
 """The chart on a real kube-apiserver: both Helms install, upgrade, roll back, uninstall and install again.
 
-The custom resource definitions belong to the whole cluster and are what is tested here, so this test starts a control
-plane of its own (6 s) beside the shared one. Nothing runs pods: what the API server admits and what the controllers
-make of it is what counts.
+Nothing runs pods: what the API server admits and what the controllers make of it is what counts.
 """
 
-import contextlib
 import itertools
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -21,104 +15,9 @@ import yaml
 
 import helms
 import kube
+from installs import BARE, CRDS, MODEL, allowed, names, release, start_control_plane
 
-HERE = pathlib.Path(__file__).parent
-KINDS = ("inferencedeployments", "acceleratorclasses", "servingcurves")
-CRDS = [f"crd/{kind}.patella.dev" for kind in KINDS]
-CONTROL_PLANE = [sys.executable, helms.ROOT / "tests/cluster/control_plane.py"]
-MODEL = {
-    "apiVersion": "patella.dev/v1alpha1",
-    "kind": "InferenceDeployment",
-    "metadata": {"name": "chat"},
-    "spec": {
-        "model": {"name": "llama-2-7b", "uri": "pvc://models/llama-2-7b"},
-        "objectives": {"latency": [{"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 50}]},
-    },
-}
-
-
-def setUpModule():
-    state = pathlib.Path(kube.setting("PATELLA_CONTROL_PLANE") + "-chart")
-    subprocess.run([*CONTROL_PLANE, "start", "--fresh", state], check=True)
-    unittest.addModuleCleanup(lambda: subprocess.run([*CONTROL_PLANE, "stop", state], check=True))
-    lines = (state / "environment").read_text().splitlines()
-    os.environ.update(line.split("=", 1) for line in lines)
-    # The chart is to bring them.
-    kube.kubectl("delete", "-f", helms.ROOT / "deploy/crds", "--ignore-not-found")
-
-
-def names(*arguments) -> set[str]:
-    return set(kube.kubectl("get", *arguments, "-o", "name").split())
-
-
-class Release:
-    """One release in a namespace that admits only what satisfies the restricted Pod Security Standard."""
-
-    def __init__(self, namespace: str):
-        self.namespace = namespace
-
-    def helm(self, major: int, action: str, *arguments, ok: bool = True) -> subprocess.CompletedProcess:
-        config = ("--kubeconfig", kube.setting("PATELLA_KUBECONFIG"), "-n", self.namespace)
-        return helms.helm(major, action, "patella", *arguments, *config, ok=ok)
-
-    def install(self, major: int, *arguments, **options):
-        return self.helm(major, "install", helms.CHART, *arguments, **options)
-
-    def upgrade(self, major: int, *arguments, **options):
-        return self.helm(major, "upgrade", helms.CHART, *arguments, **options)
-
-    def deployment(self) -> dict:
-        return json.loads(kube.kubectl("get", "deployment", "patella", "-n", self.namespace, "-o", "json"))
-
-    def environment(self) -> dict[str, str]:
-        (container,) = self.deployment()["spec"]["template"]["spec"]["containers"]
-        return {item["name"]: item.get("value") for item in container["env"]}
-
-    def account(self) -> str:
-        return f"system:serviceaccount:{self.namespace}:patella"
-
-    def objects(self) -> set[str]:
-        """All that carries the release's label, custom resource definitions and what is made by controllers aside."""
-        kinds = (
-            "deployments,services,serviceaccounts,configmaps,roles,rolebindings,poddisruptionbudgets,networkpolicies"
-        )
-        label = ("-l", "app.kubernetes.io/managed-by=Helm,app.kubernetes.io/instance=patella")
-        cluster = names("clusterroles,clusterrolebindings,flowschemas", *label)
-        return names(kinds, "-A", *label) | cluster
-
-
-_count = 0
-
-
-@contextlib.contextmanager
-def release():
-    global _count
-    _count += 1
-    patella = Release(f"patella-system-{_count}")
-    kube.kubectl("create", "namespace", patella.namespace)
-    kube.kubectl("label", "namespace", patella.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    try:
-        yield patella
-    finally:
-        patella.helm(4, "uninstall", "--ignore-not-found")
-        kube.kubectl("delete", "namespace", patella.namespace, "--wait=false")
-        kube.kubectl("delete", "--ignore-not-found", *CRDS)
-
-
-def allowed(user: str, verb: str, resource: str, namespace: str = "", subresource: str = "") -> bool:
-    """Asks the API server's authorizer; `resource` is written as in inferencedeployments.patella.dev."""
-    name, _, group = resource.partition(".")
-    attributes = {"verb": verb, "resource": name, "group": group, "namespace": namespace, "subresource": subresource}
-    groups = ["system:authenticated"] + (
-        ["system:serviceaccounts"] if user.startswith("system:serviceaccount:") else []
-    )
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": user, "groups": groups, "resourceAttributes": attributes},
-    }
-    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    return json.loads(kube.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(review)))["status"]["allowed"]
+setUpModule = start_control_plane
 
 
 class Lifecycle(unittest.TestCase):
@@ -197,7 +96,7 @@ class Lifecycle(unittest.TestCase):
 
     def test_helm_test_asks_a_pod_of_the_operators_image_and_believes_it(self):
         with release() as patella:
-            patella.install(4)
+            patella.install(4, *BARE)
             here = ("-n", patella.namespace)
             for major, phase in ((3, "Succeeded"), (4, "Succeeded"), (3, "Failed"), (4, "Failed")):
                 with self.subTest(helm=major, pod=phase), ThreadPoolExecutor() as pool:
@@ -220,7 +119,7 @@ class Lifecycle(unittest.TestCase):
             kube.kubectl("wait", "--for=condition=Established", "--timeout=10s", "-f", crds)
             try:
                 for major in (3, 4):
-                    patella.install(major, "-f", HERE / "values/all.yaml")
+                    patella.install(major, "-f", helms.VALUES / "all.yaml")
                     for kind in ("servicemonitor", "podmonitor", "prometheusrule", "networkpolicy", "pdb", "configmap"):
                         self.assertTrue(names(kind, "-n", patella.namespace, "-l", "team=serving"), kind)
                     self.assertTrue(names("flowschema", "-l", "app.kubernetes.io/instance=patella"))
@@ -233,7 +132,7 @@ class Lifecycle(unittest.TestCase):
 class Rights(unittest.TestCase):
     def test_users_reach_patellas_objects_through_view_edit_and_admin(self):
         with release() as patella, kube.namespace() as models:
-            patella.install(4)
+            patella.install(4, *BARE)
             for role in ("view", "edit", "admin"):
                 models.kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}")
             deployments, curves = "inferencedeployments.patella.dev", "servingcurves.patella.dev"
@@ -265,7 +164,7 @@ class Rights(unittest.TestCase):
 
     def test_cluster_wide_the_operator_can_do_what_the_rules_say_and_no_more(self):
         with release() as patella:
-            patella.install(4)
+            patella.install(4, *BARE)
             account = patella.account()
             kube.eventually(lambda: allowed(account, "list", "nodes"))
             rules = yaml.safe_load((helms.ROOT / "deploy/rbac/operator-rules.yaml").read_text())

@@ -15,7 +15,7 @@ import harness
 def setUpModule():
     harness.require_model()
     global engine, sidecar
-    engine = harness.Engine()
+    engine = harness.Engine(SSE_KEEP_ALIVE_SECONDS="1")
     sidecar = harness.Sidecar(engine, limit=4)
 
 
@@ -82,6 +82,19 @@ class Clients:
         whole = client.text_generation("The capital of France is", max_new_tokens=12)
         pieces = list(client.text_generation("The capital of France is", max_new_tokens=12, stream=True))
         self.assertEqual("".join(pieces), whole)
+
+    def test_a_prefill_of_seconds_sends_comments_and_no_client_minds(self):
+        prompt = harness.long_prompt()
+        chunks = self.openai().completions.create(model="smollm2", prompt=prompt, max_tokens=4, temperature=0, stream=True,
+                                                  extra_body={"ignore_eos": True})
+        openai_text = "".join(chunk.choices[0].text for chunk in chunks)
+        hub = InferenceClient(self.url)  # its stream ends with it
+        hub_text = "".join(hub.text_generation(prompt, max_new_tokens=4, stream=True))
+        body = {"inputs": prompt, "parameters": {"max_new_tokens": 4}}
+        with harness.post(self.url, "/generate_stream", body, timeout=120) as answer:
+            raw = answer.read().decode()
+        self.assertTrue(raw.startswith(":\n\n"), raw[:200])
+        self.assertEqual(openai_text, hub_text)
 
     def test_huggingface_hub_chat(self):
         client = InferenceClient(base_url=self.url)

@@ -11,7 +11,7 @@ import harness
 def setUpModule():
     harness.require_model()
     global engine, sidecar
-    engine = harness.Engine(MAX_CONCURRENT_REQUESTS="8")
+    engine = harness.Engine(MAX_CONCURRENT_REQUESTS="8", SSE_KEEP_ALIVE_SECONDS="1")
     sidecar = harness.Sidecar(engine, limit=2)
 
 
@@ -34,6 +34,10 @@ class TgiClient:
         tokens = list(Client(self.url).generate_stream("The capital of France is", max_new_tokens=16))
         self.assertEqual("".join(t.token.text for t in tokens if not t.token.special), whole.generated_text)
         self.assertEqual(tokens[-1].generated_text, whole.generated_text)
+
+    def test_comments_during_a_long_prefill_are_skipped(self):
+        tokens = list(Client(self.url, timeout=120).generate_stream(harness.long_prompt(), max_new_tokens=4))
+        self.assertEqual(tokens[-1].details.generated_tokens, len(tokens))
 
     def test_seeded_sampling_repeats(self):
         def sample(seed):

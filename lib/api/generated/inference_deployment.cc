@@ -540,9 +540,9 @@ Node Write(const RevisionStatus& v) {
   w.Int("replicas", v.replicas);
   w.Int("readyReplicas", v.ready_replicas);
   w.Int("limit", v.limit);
-  w.TextUnless("boundBy", v.bound_by, "");
-  w.TextUnless("confidence", v.confidence, "");
-  w.TextUnless("curve", v.curve, "");
+  w.TextUnless("boundBy", Cut(v.bound_by, 63), "");
+  w.TextUnless("confidence", Cut(v.confidence, 63), "");
+  w.TextUnless("curve", Cut(v.curve, 253), "");
   w.TextUnless("calibratedAt", v.calibrated_at, "");
   return w.Take();
 }
@@ -553,7 +553,7 @@ Node Write(const PlanFigures& v) {
   w.Int("tensorParallelSize", v.tensor_parallel_size);
   w.Int("replicas", v.replicas);
   w.Int("limit", v.limit);
-  w.TextUnless("boundBy", v.bound_by, "");
+  w.TextUnless("boundBy", Cut(v.bound_by, 63), "");
   w.TextUnless("msPerToken", v.ms_per_token, "");
   w.TextUnless("tokensPerSecond", v.tokens_per_second, "");
   w.TextUnless("costPerHour", v.cost_per_hour, "");
@@ -567,13 +567,13 @@ Node Write(const PlanAlternative& v) {
   w.Int("tensorParallelSize", v.tensor_parallel_size);
   w.Int("replicas", v.replicas);
   w.Int("limit", v.limit);
-  w.TextUnless("boundBy", v.bound_by, "");
+  w.TextUnless("boundBy", Cut(v.bound_by, 63), "");
   w.TextUnless("msPerToken", v.ms_per_token, "");
   w.TextUnless("tokensPerSecond", v.tokens_per_second, "");
   w.TextUnless("costPerHour", v.cost_per_hour, "");
   w.TextUnless("costPerMillionTokens", v.cost_per_million_tokens, "");
   w.Bool("measured", v.measured);
-  w.TextUnless("reason", v.reason, "");
+  w.TextUnless("reason", Cut(v.reason, 512), "");
   return w.Take();
 }
 
@@ -581,7 +581,7 @@ Node Write(const PlanStatus& v) {
   Writer w;
   w.Sub("predicted", Write(v.predicted), false);
   w.Sub("measured", Write(v.measured), false);
-  w.SubList("alternatives", v.alternatives, [](const PlanAlternative& item) { return Write(item); });
+  w.SubList("alternatives", v.alternatives, [](const PlanAlternative& item) { return Write(item); }, false, 16);
   return w.Take();
 }
 
@@ -601,8 +601,8 @@ Node Write(const LiveStatus& v) {
 
 Node Write(const Relaxation& v) {
   Writer w;
-  w.Text("objective", v.objective);
-  w.Text("nearest", v.nearest);
+  w.Text("objective", Cut(v.objective, 128));
+  w.Text("nearest", Cut(v.nearest, 128));
   w.TextUnless("acceleratorClass", v.accelerator_class, "");
   w.Int("tensorParallelSize", v.tensor_parallel_size);
   w.Int("replicas", v.replicas);
@@ -612,11 +612,11 @@ Node Write(const Relaxation& v) {
 Node Write(const Decision& v) {
   Writer w;
   w.Text("time", v.time);
-  w.Text("what", v.what);
-  w.TextUnless("from", v.from, "");
-  w.TextUnless("to", v.to, "");
-  w.TextUnless("reason", v.reason, "");
-  w.TextUnless("evidence", v.evidence, "");
+  w.Text("what", Cut(v.what, 128));
+  w.TextUnless("from", Cut(v.from, 128), "");
+  w.TextUnless("to", Cut(v.to, 128), "");
+  w.TextUnless("reason", Cut(v.reason, 512), "");
+  w.TextUnless("evidence", Cut(v.evidence, 1024), "");
   return w.Take();
 }
 
@@ -627,7 +627,7 @@ Node Write(const Condition& v) {
   w.Int("observedGeneration", v.observed_generation);
   w.Text("lastTransitionTime", v.last_transition_time);
   w.Text("reason", v.reason);
-  w.Text("message", v.message);
+  w.Text("message", Cut(v.message, 32768));
   return w.Take();
 }
 
@@ -638,13 +638,13 @@ Node Write(const InferenceDeploymentStatus& v) {
   w.Int("observedGeneration", v.observed_generation);
   w.Int("replicas", v.replicas);
   w.Int("readyReplicas", v.ready_replicas);
-  w.TextUnless("replicaSummary", v.replica_summary, "");
-  w.TextUnless("selector", v.selector, "");
+  w.TextUnless("replicaSummary", Cut(v.replica_summary, 23), "");
+  w.TextUnless("selector", Cut(v.selector, 512), "");
   w.SubList("revisions", v.revisions, [](const RevisionStatus& item) { return Write(item); });
   w.Sub("plan", Write(v.plan), false);
   w.Sub("live", Write(v.live), false);
-  w.SubList("nearestFeasible", v.nearest_feasible, [](const Relaxation& item) { return Write(item); });
-  w.SubList("decisions", v.decisions, [](const Decision& item) { return Write(item); });
+  w.SubList("nearestFeasible", v.nearest_feasible, [](const Relaxation& item) { return Write(item); }, false, 16);
+  w.SubList("decisions", v.decisions, [](const Decision& item) { return Write(item); }, false, 10);
   w.SubList("conditions", v.conditions, [](const Condition& item) { return Write(item); });
   return w.Take();
 }

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "lib/api/parse.h"
 #include "lib/api/print.h"
 
@@ -87,6 +89,31 @@ TEST(StoredTest, AnApplyOfStatusHoldsOnlyWhatIsSet) {
       R"({"revisions":[{"hash":"1a2b3c4d","limit":0,"boundBy":"KvCapacity"}],)"
       R"("decisions":[{"time":"2026-03-01T12:00:00Z","what":"limit","reason":"he said \"no\"\n"}],)"
       R"("conditions":[{"type":"Tuned","status":"False","lastTransitionTime":"2026-03-01T12:00:00Z","reason":"Calibrating","message":""}]})");
+}
+
+TEST(StoredTest, AStatusThatSaysTooMuchIsCutRatherThanRefused) {
+  InferenceDeploymentStatus status;
+  std::string reason = std::string(511, 'a') + "é";
+  for (int i = 0; i < 12; ++i)
+    status.decisions.push_back({.time = "2026-03-01T12:00:00Z", .what = "limit", .reason = reason});
+  ASSERT_THAT(PrintJson(status), HasSubstr("aé\""));  // 512 characters fit
+  status.decisions[0].reason += "é";
+  const auto stored = ParseStored<InferenceDeployment>(
+      R"({"apiVersion":"patella.dev/v1alpha1","kind":"InferenceDeployment","metadata":{"name":"a"},
+          "spec":{"model":{"name":"m","uri":"file://m"}},"status":)" +
+      PrintJson(status) + "}");
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  ASSERT_EQ(stored->status.decisions.size(), 10u);
+  EXPECT_EQ(stored->status.decisions[0].reason, std::string(511, 'a') + "…");
+  EXPECT_EQ(stored->status.decisions[1].reason, reason);
+}
+
+TEST(StoredTest, FiguresBecomeDecimalsThatTheSchemaTakes) {
+  EXPECT_EQ(ToDecimal(44.06, 1), "44.1");
+  EXPECT_EQ(ToDecimal(5310, 0), "5310");
+  EXPECT_EQ(ToDecimal(1e300, 3), "999999999.000");
+  EXPECT_EQ(ToDecimal(-1, 1), "");
+  EXPECT_EQ(ToDecimal(std::nan(""), 1), "");
 }
 
 TEST(StoredTest, PartsOfKubernetesReachTheServerAsTheyWereWritten) {
