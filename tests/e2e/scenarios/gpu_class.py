@@ -25,7 +25,8 @@ def happens(it: World) -> None:
     set_capacity(1)
     thing = copy.deepcopy(DEPLOYMENT)
     thing["metadata"]["name"] = NAME
-    thing["spec"] |= {"hardware": {"acceleratorClasses": [CLASS]}, "replicas": 2, "tuning": {"mode": "Off"}}
+    thing["spec"] |= {"hardware": {"acceleratorClasses": [CLASS]}, "replicas": 2}
+    thing["spec"] |= {"tuning": {"mode": "Off"}, "maxConcurrentRequests": 1}
     try:
         it.apply(thing)
 
