@@ -1,4 +1,4 @@
-"""Two replicas serve, then under load one of them is taken away: both took requests, and none is lost when it drains."""
+"""Two replicas serve, then under load one of them is taken away: both took requests; none is lost when it drains."""
 
 from world import World
 
