@@ -16,7 +16,7 @@ struct AdminHooks {
   std::function<std::string()> status_json;
   std::function<std::string()> metrics;
   std::function<bool()> ready;           // users are admitted
-  std::function<bool()> started;         // the engine has been healthy once
+  std::function<bool()> started;         // the engine that runs now has been healthy
   std::function<bool()> engine_healthy;  // now
   std::function<void()> begin_drain;
   std::function<bool()> idle;  // nothing in flight, or nothing that could still end well

@@ -8,7 +8,7 @@
 namespace patella::sidecar {
 namespace {
 constexpr auto kPollBeforeReady = std::chrono::milliseconds(250);
-constexpr auto kPollAfterReady = std::chrono::seconds(2);
+constexpr auto kPollAfterReady = std::chrono::milliseconds(500);  // shorter than an engine takes to be replaced
 constexpr size_t kMaxBody = 4 << 20;
 constexpr int kFailuresUntilUnhealthy = 2;  // a busy engine may miss one
 }  // namespace
@@ -43,6 +43,7 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
       if (answer->body.size() < kMaxBody) answer->body.append(bytes);
     };
     handlers.on_done = [self = shared_from_this(), answer, then = std::move(then)](const absl::Status& status) {
+      self->nobody_listens = absl::IsUnavailable(status) && answer->status == 0;
       if (!self->stopped) then(status.ok() ? answer->status : 0, answer->body);
     };
     client->Start(std::move(request), std::move(handlers));
@@ -66,6 +67,7 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
       events.on_waiting(status == 0 ? "waiting for the engine to listen"
                                     : absl::StrCat("waiting for the engine: it answers ", status));
     } else {
+      started = now_healthy || (started && !nobody_listens);
       failures = now_healthy ? 0 : failures + 1;
       const bool verdict = failures < kFailuresUntilUnhealthy;
       if (verdict != healthy) {
@@ -91,7 +93,7 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
         const std::string_view metrics = adapters::EngineOf(discovery.target.kind).metrics_path;
         Get(metrics.empty() ? "/metrics" : metrics, [this](int metrics_status, const std::string& text) {
           if (metrics_status == 200) adapters::ReadMetrics(text, discovery);
-          ready = healthy = true;
+          ready = healthy = started = true;
           events.on_ready(discovery);
           PollLater();
         });
@@ -105,7 +107,8 @@ struct EngineWatch::State : std::enable_shared_from_this<EngineWatch::State> {
   adapters::Discovery discovery;
   std::unique_ptr<http::Client> client;
   std::unique_ptr<http::Loop::Timer> timer;
-  bool ready = false, healthy = false, stopped = false;
+  bool ready = false, healthy = false, started = false, stopped = false;
+  bool nobody_listens = false;  // as the last request found
   int failures = 0;
 };
 
@@ -121,5 +124,6 @@ EngineWatch::~EngineWatch() {
 }
 
 bool EngineWatch::healthy() const { return state_->healthy; }
+bool EngineWatch::started() const { return state_->started; }
 
 }  // namespace patella::sidecar

@@ -29,6 +29,9 @@ class EngineWatch {
   EngineWatch& operator=(const EngineWatch&) = delete;
 
   bool healthy() const;
+  // The engine that listens now has been healthy. False while one that ended is replaced by another, which may take minutes to load: a
+  // liveness probe must let it. An engine that hangs stays started, and is not healthy.
+  bool started() const;
 
  private:
   struct State;

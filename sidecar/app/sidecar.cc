@@ -160,7 +160,7 @@ class SidecarImpl final : public Sidecar {
     hooks.status_json = [this] { return status_json(); };
     hooks.metrics = [this] { return metrics_->Text(tuner_->view(), Live()); };
     hooks.ready = [this] { return ready_ && !draining_ && !draining_for_engine_ && watch_->healthy(); };
-    hooks.started = [this] { return engine_seen_; };
+    hooks.started = [this] { return watch_->started(); };
     hooks.engine_healthy = [this] { return watch_->healthy(); };
     hooks.begin_drain = [this] {  // kubelet's preStop: newcomers are turned away, the program stays
       draining_for_engine_ = true;
@@ -218,6 +218,8 @@ class SidecarImpl final : public Sidecar {
     events.on_ready = [this](const adapters::Discovery& found) { OnEngineReady(found); };
     events.on_health = [this](bool healthy) {
       healthy ? LogInfo("engine is healthy again") : LogWarning("engine is gone: requests get 503 until it is back");
+      // The drain was for an engine that has been replaced (kubelet restarted that container alone): it is over.
+      if (healthy && std::exchange(draining_for_engine_, false) && !draining_ && ready_) proxy_->Open();
       if (!healthy && tuner_->calibrating())
         Do(tuner_->OnEngineMissing("the engine stopped answering its health check", Now()));
     };
