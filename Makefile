@@ -119,6 +119,14 @@ generate: setup-test ## Make CRDs, C++ types and docs/api.md from lib/api/v1alph
 	@python3 tools/generate_api.py
 	@python3 tools/chart.py
 
+.PHONY: fuzz
+fuzz: setup-test ## Random bytes for FUZZ_SECONDS (60) to each reader of untrusted input: libFuzzer with clang, else our own driver
+	@tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+.PHONY: golden
+golden: build ## Rewrite the golden files of the engine's routes and of the reconciler; look at the diff
+	@cd $(BUILD) && PATELLA_GOLDEN=write ctest -R '[Gg]olden.*(Bytes|One)$$' -L check >/dev/null; git -C $(CURDIR) diff --stat
+
 .PHONY: format
 format: setup-test ## Format all C++ with clang-format
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i
