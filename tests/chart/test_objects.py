@@ -65,7 +65,7 @@ class Rights(unittest.TestCase):
             ("patella.dev", "inferencedeployments"): {"get", "list", "watch"},
             ("patella.dev", "inferencedeployments/status"): {"get", "patch"},
             ("patella.dev", "inferencedeployments/scale"): {"get", "patch"},
-            ("coordination.k8s.io", "leases"): {"get", "watch", "update", "patch"},
+            ("coordination.k8s.io", "leases"): {"get", "list", "watch", "update", "patch"},
         }
         has = {}
         for rule in self.source["namespaced"]:
