@@ -93,7 +93,7 @@ TEST(ApiSchemaTest, TheDefinitionsOfThisVersionAreFine) {
 // InferenceDeployment as an earlier version might have had it, in a group of its own: other tests need the right one.
 class OlderDefinition {
  public:
-  OlderDefinition() : group_("older-" + std::to_string(getpid()) + ".patella.dev") {
+  OlderDefinition() : group_("zz-older-" + std::to_string(getpid()) + ".patella.dev") {
     Json crd = Json::parse(RunKubectl({"get", "crd", "inferencedeployments.patella.dev", "-o", "json"}).out);
     crd["metadata"] = {{"name", Name()}};
     crd.erase("status");
