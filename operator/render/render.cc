@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "lib/base/text.h"
 #include "operator/render/pod_json.h"
 
@@ -95,10 +96,11 @@ std::vector<Child> AccessChildren(const reconcile::Access& access, const Owner& 
   }
   json role = Head(kube::kRoles, access.name, access.labels, owner);
   const char* group = kube::kInferenceDeployments.group.data();
-  role["rules"] = {Rule(group, "inferencedeployments", access.deployment, {"get", "list", "watch"}),
-                   Rule(group, "inferencedeployments/status", access.deployment, {"get", "patch"}),
-                   Rule(group, "inferencedeployments/scale", access.deployment, {"get", "patch"}),
-                   Rule(kube::kLeases.group.data(), "leases", access.name, {"get", "list", "watch", "update", "patch"})};
+  role["rules"] = {
+      Rule(group, "inferencedeployments", access.deployment, {"get", "list", "watch"}),
+      Rule(group, "inferencedeployments/status", access.deployment, {"get", "patch"}),
+      Rule(group, "inferencedeployments/scale", access.deployment, {"get", "patch"}),
+      Rule(kube::kLeases.group.data(), "leases", access.name, {"get", "list", "watch", "update", "patch"})};
   children.push_back(Finished(kube::kRoles, std::move(role)));
   json binding = Head(kube::kRoleBindings, access.name, access.labels, owner);
   binding["roleRef"] = {{"apiGroup", kRbacGroup}, {"kind", "Role"}, {"name", access.name}};
@@ -134,8 +136,9 @@ std::vector<Child> Render(const reconcile::Plan& plan, const Owner& owner) {
 Child RenderPeers(const reconcile::PeerSecret& secret, const PeerCertificates& certificates, const Owner& owner) {
   json body = Head(kube::kSecrets, secret.name, secret.labels, owner);
   body["type"] = "kubernetes.io/tls";
-  body["stringData"] = {
-      {"ca.crt", certificates.ca}, {"tls.crt", certificates.certificate}, {"tls.key", certificates.key}};
+  body["data"] = {{"ca.crt", absl::Base64Escape(certificates.ca)},
+                  {"tls.crt", absl::Base64Escape(certificates.certificate)},
+                  {"tls.key", absl::Base64Escape(certificates.key)}};
   return Finished(kube::kSecrets, std::move(body));
 }
 
