@@ -181,7 +181,8 @@ void AddShared(const Inputs& inputs, Plan* plan) {
 }
 
 RevisionLoad LoadOf(const RevisionView& view) {
-  return {view.accelerators, view.wanted, view.present, view.ready, view.observed};
+  // Ready pods that it was told to give up are as good as gone.
+  return {view.accelerators, view.wanted, view.present, std::min(view.ready, view.wanted), view.observed};
 }
 
 bool Gone(const RevisionView& view) { return view.observed && view.wanted == 0 && view.present == 0; }

@@ -105,8 +105,9 @@ class OlderDefinition {
     schema["status"]["properties"].erase("nearestFeasible");
     EXPECT_EQ(Output({"apply", "-f", "-"}, crd.dump()), "");
     // kubectl wait refuses an object that has no conditions yet.
-    EXPECT_TRUE(Eventually(
-        [&] { return Output({"wait", "--for=condition=Established", "--timeout=30s", "crd", Name()}).empty(); }));
+    EXPECT_TRUE(Eventually([&] {
+      return Output({"wait", "--for=condition=Established", "--timeout=30s", "crd", Name()}).empty();
+    }));
   }
   ~OlderDefinition() { RunKubectl({"delete", "crd", Name(), "--wait=false"}); }
 
