@@ -58,7 +58,7 @@ check: build ## The quick tests: no root, no network, no model (2 minutes at mos
 	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS)
 
 .PHONY: test
-test: build model clients ## Every test but the long ones: what CI runs
+test: build model clients kubernetes chart-tools cluster-programs ## Every test but the long ones: what CI runs
 	@cd $(BUILD) && ctest --output-on-failure -LE soak -j1
 
 .PHONY: clients
@@ -66,6 +66,33 @@ clients: setup-demo
 	@tools/setup/venv.sh python-clients >/dev/null
 	@tools/setup/venv.sh python-tgi-client >/dev/null
 	@tools/setup/venv.sh python-llamacpp >/dev/null
+
+.PHONY: kubernetes
+kubernetes: setup-demo ## Build a real Kubernetes control plane for the tests, once (6 minutes on two cores)
+	@tools/setup/install.sh kubernetes
+	@tools/setup/kubernetes.sh control-plane >/dev/null
+
+.PHONY: chart-tools
+chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (6 minutes on two cores)
+	@tests/chart/tools.sh >/dev/null
+
+# A node needs root: asked for where it is needed alone.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER)
+
+.PHONY: cluster
+cluster: programs model cluster-programs ## Start a one-node Kubernetes here, install Patella by Helm, tune the sample (root; 4 minutes once built)
+	@ninja -C $(BUILD) -j$(JOBS) patella-operator
+	@$(AS_ROOT) python3 tests/cluster/cluster.py up
+	@$(AS_ROOT) python3 tests/cluster/install.py --sample $(SAMPLE) --bin $(BUILD)/bin
+
+.PHONY: cluster-down
+cluster-down: ## End that Kubernetes and leave nothing of it
+	@$(AS_ROOT) python3 tests/cluster/cluster.py down
+
+.PHONY: cluster-programs
+cluster-programs: setup-demo
+	@tools/setup/install.sh kubernetes cluster
+	@tools/setup/kubernetes.sh node >/dev/null
 
 .PHONY: accept
 accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)
@@ -86,6 +113,19 @@ soak: accept ## The long tests
 sanitize: ## Unit and sidecar tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	@$(MAKE) check PRESET=asan
 	@$(MAKE) check PRESET=tsan
+
+.PHONY: generate
+generate: setup-test ## Make CRDs, C++ types and docs/api.md from lib/api/v1alpha1, and what the chart copies
+	@python3 tools/generate_api.py
+	@python3 tools/chart.py
+
+.PHONY: fuzz
+fuzz: setup-test ## Random bytes for FUZZ_SECONDS (60) to each reader of untrusted input: libFuzzer with clang, else our own driver
+	@tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+.PHONY: golden
+golden: build ## Rewrite the golden files of the engine's routes and of the reconciler; look at the diff
+	@cd $(BUILD) && PATELLA_GOLDEN=write ctest -R '[Gg]olden.*(Bytes|One)$$' -L check >/dev/null; git -C $(CURDIR) diff --stat
 
 .PHONY: format
 format: setup-test ## Format all C++ with clang-format

@@ -30,6 +30,8 @@ ALLOWED = {
     "sidecar/tuner": ["lib/base", "lib/science"],
     "sidecar": ["lib", "sidecar", "patella"],
     "operator/reconcile": ["lib/base", "lib/api", "lib/science"],
+    "operator/render": ["lib/base", "lib/kube", "operator/reconcile"],
+    "operator": ["lib", "operator", "patella"],
     "cli": ["lib", "operator/reconcile", "sidecar/tuner", "cli", "patella"],
 }
 BEAST = re.compile(r"#\s*include\s*<boost/(asio|beast)")

@@ -68,6 +68,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Prepare(LocalO
   }
   inputs.deployment.spec.replicas = 1;
   inputs.deployment.spec.drain_max_seconds = std::min(inputs.deployment.spec.drain_max_seconds, kDrainSeconds);
+  inputs.placement.local = true;
   PATELLA_ASSIGN_OR_RETURN(inputs.placement.model_path, ResolveModel(inputs.deployment.spec.model.uri, given.file));
   PATELLA_ASSIGN_OR_RETURN(inputs.placement.listen, CheckAddress("--listen", given.listen));
   PATELLA_ASSIGN_OR_RETURN(inputs.placement.admin, CheckAddress("--admin", given.admin));
@@ -114,7 +115,8 @@ absl::StatusOr<std::unique_ptr<Child>> LocalDeployment::StartContainer(const rec
     ChildOptions options{.program = StrCat(programs_, "/patella-", name),
                          .args = container.args,
                          .log_path = StrCat(log_folder_, "/", name, ".log")};
-    for (const reconcile::Env& env : container.env) options.environment.push_back(StrCat(env.name, "=", env.value));
+    for (const reconcile::Env& env : reconcile::ResolvedEnv(plan, container))
+      options.environment.push_back(StrCat(env.name, "=", env.value));
     return Child::Start(options);
   }
   return absl::InternalError(StrCat("the plan has no container ", name));

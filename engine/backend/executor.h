@@ -17,7 +17,11 @@ struct StepItem {
   int first_position;               // tokens already in the KV cache for this sequence
   std::span<const int32_t> blocks;  // page table: covers first_position + tokens.size() tokens
   bool wants_logits;                // of the last of `tokens`
+  bool every_token = false;         // logits of each of `tokens`, whatever wants_logits says
 };
+
+// Rows of logits that an item gets.
+inline size_t LogitRows(const StepItem& item) { return item.every_token ? item.tokens.size() : item.wants_logits; }
 
 struct Capacity {
   int block_size;  // tokens a block
@@ -28,7 +32,7 @@ struct Capacity {
 class Executor {
  public:
   virtual ~Executor() = default;
-  // logits: resized to (number of items that want logits, vocab_size), row-major, in item order.
+  // logits: resized to (sum of LogitRows, vocab_size), row-major, in order of items and, within one, of tokens.
   // InvalidArgument for a batch that breaks the contract; Internal when the device failed.
   virtual absl::Status Forward(std::span<const StepItem> items, std::vector<float>* logits) = 0;
   virtual int vocab_size() const = 0;

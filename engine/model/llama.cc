@@ -300,10 +300,10 @@ void Llama::Head(std::span<const StepItem> items, std::vector<float>* logits) {
   int wanted = 0, row = 0;
   for (const StepItem& item : items) {
     row += static_cast<int>(item.tokens.size());
-    if (!item.wants_logits) continue;
-    ops_.rms_norm(Residual(row - 1), weights_.output_norm.data(), model_.hidden, model_.rms_epsilon,
-                  normed_.row(wanted));
-    normed_.Quantize(ops_, wanted++);
+    for (int r = row - static_cast<int>(LogitRows(item)); r < row; ++r) {
+      ops_.rms_norm(Residual(r), weights_.output_norm.data(), model_.hidden, model_.rms_epsilon, normed_.row(wanted));
+      normed_.Quantize(ops_, wanted++);
+    }
   }
   logits->resize(static_cast<size_t>(wanted) * static_cast<size_t>(model_.vocab));
   if (wanted > 0) Multiply(weights_.head_matrix(), normed_, wanted, logits->data(), model_.vocab, false);

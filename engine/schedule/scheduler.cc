@@ -21,6 +21,7 @@ struct Scheduler::Sequence {
   size_t final_size;            // tokens.size() at which it ends
   int computed = 0;             // tokens whose KV is in the cache
   bool planned = false;
+  size_t logits_until = 0;  // tokens before it want their logits: the prompt's, if asked for
   Lease lease;
 };
 
@@ -62,7 +63,7 @@ absl::Status Scheduler::Check(const SchedulerOptions& options, const Limits& lim
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens) {
+absl::Status Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens, bool prompt_logits) {
   if (prompt.empty() || max_new_tokens < 1)
     return absl::InvalidArgumentError("needs a prompt token and max_new_tokens >= 1");
   const int64_t total = static_cast<int64_t>(prompt.size()) + max_new_tokens;
@@ -71,6 +72,7 @@ absl::Status Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt, int max
                                               static_cast<int64_t>(pool_.total()) * options_.block_size));
   }
   waiting_.push_back(std::make_unique<Sequence>(id, ++arrivals_, std::move(prompt), max_new_tokens, pool_));
+  if (prompt_logits) waiting_.back()->logits_until = waiting_.back()->tokens.size();
   return absl::OkStatus();
 }
 
@@ -153,7 +155,8 @@ void Scheduler::AddItem(Sequence& sequence, int count, Step& step) {
   step.items.push_back({.tokens = std::span(sequence.tokens).subspan(sequence.computed, count),
                         .first_position = sequence.computed,
                         .blocks = sequence.lease.blocks(),
-                        .wants_logits = last});
+                        .wants_logits = last,
+                        .every_token = sequence.computed < static_cast<int>(sequence.logits_until)});
   step.tokens += count;
   if (sequence.remaining() > 1) step.prompt_tokens += count;
   sequence.planned = true;
@@ -185,7 +188,10 @@ Step Scheduler::Plan() {
     }
   };
   prefill();
-  while (step.tokens < Budget() && preemptions_ == preempted_before && Admit()) prefill();
+  while (step.tokens < Budget() && preemptions_ == preempted_before && Admit()) {
+    prefill();
+    ++step.admitted;
+  }
   return step;
 }
 
@@ -197,6 +203,8 @@ std::vector<Finished> Scheduler::Commit(const Step& step, std::span<const Sample
         std::find_if(running_.begin(), running_.end(), [&](const SequencePtr& s) { return s->id == step.ids[i]; });
     Sequence& sequence = **at;
     sequence.computed += static_cast<int>(step.items[i].tokens.size());
+    // Given once: not again after a preemption.
+    if (sequence.computed >= static_cast<int>(sequence.logits_until)) sequence.logits_until = 0;
     if (!step.items[i].wants_logits) continue;
     const Sampled& sample = sampled[next++];
     sequence.tokens.push_back(sample.token);

@@ -34,6 +34,7 @@ struct Step {
   std::vector<StepItem> items;
   int tokens = 0;
   int prompt_tokens = 0;
+  int admitted = 0;  // of the items: those that left the queue for this step
 };
 
 struct Sampled {
@@ -62,7 +63,8 @@ class Scheduler {
   ~Scheduler();
 
   // ids are unique among live sequences; the prompt has at least one token, max_new_tokens ≥ 1. OutOfRange if it could never fit.
-  absl::Status Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens);
+  // prompt_logits: its items ask for every token's logits until the prompt is computed.
+  absl::Status Submit(uint64_t id, std::vector<int32_t> prompt, int max_new_tokens, bool prompt_logits = false);
   bool Cancel(uint64_t id);  // frees its blocks now; false if it is not (or no longer) here
   // In force from the next Plan on; running sequences keep what they have.
   absl::Status Reconfigure(const Limits& limits, uint64_t generation);

@@ -1,6 +1,7 @@
 #include "engine/serve/engine_loop.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -118,14 +119,17 @@ bool EngineLoop::TakeInbox(std::vector<Event>* events) {
   }
   for (Job& job : submitted) {
     const uint64_t id = job.id;
-    if (absl::Status status = scheduler_.Submit(id, job.prompt, job.max_new_tokens); !status.ok()) {
+    if (absl::Status status = scheduler_.Submit(id, job.prompt, job.max_new_tokens, job.logprobs.prompt);
+        !status.ok()) {
       events->push_back({.id = id, .kind = EventKind::kFailed, .error = std::string(status.message())});
       continue;
     }
-    Sampler sampler(job.sampling, job.seed, job.wants_logprob);
+    Sampler sampler(job.sampling, job.seed, job.logprobs);
     std::vector<int32_t> seen;
     if (job.sampling.repetition_penalty != 1) seen = job.prompt;
-    live_.emplace(id, Live{std::move(job), std::move(seen), std::move(sampler)});
+    std::vector<float> prompt_logprobs;
+    if (job.logprobs.prompt) prompt_logprobs.assign(job.prompt.size(), NAN);
+    live_.emplace(id, Live{std::move(job), std::move(seen), std::move(prompt_logprobs), std::move(sampler)});
   }
   for (uint64_t id : cancelled) {
     if (live_.erase(id) == 0) continue;  // ended by itself in the meantime
@@ -137,11 +141,28 @@ bool EngineLoop::TakeInbox(std::vector<Event>* events) {
 
 Sampled EngineLoop::SampleOne(uint64_t id, std::span<float> row, std::vector<Event>* events) {
   Live& live = live_.at(id);
-  const Choice choice = live.sampler.Sample(row, live.seen);
+  Choice choice = live.sampler.Sample(row, live.seen);
   if (live.job.sampling.repetition_penalty != 1) live.seen.push_back(choice.token);
-  events->push_back(
-      {.id = id, .has_token = true, .token = choice.token, .logprob = choice.logprob, .started = live.started});
+  events->push_back({.id = id,
+                     .has_token = true,
+                     .token = choice.token,
+                     .logprob = choice.logprob,
+                     .top = std::move(choice.top),
+                     .prompt_logprobs = std::exchange(live.prompt_logprobs, {}),
+                     .started = live.started});
   return {choice.token, !live.job.ignore_eos && is_end_(choice.token)};
+}
+
+// Each row foretells the token after its own; the last one's is not the prompt's any more.
+void EngineLoop::ReadPromptLogits(uint64_t id, const StepItem& item, std::span<const float> rows) {
+  Live& live = live_.at(id);
+  const std::vector<int32_t>& prompt = live.job.prompt;
+  const size_t vocabulary = executor_.vocab_size();
+  for (size_t i = 0; i < item.tokens.size(); ++i) {
+    const size_t next = static_cast<size_t>(item.first_position) + i + 1;
+    if (next >= prompt.size()) return;
+    live.prompt_logprobs[next] = Logprob(rows.subspan(i * vocabulary, vocabulary), prompt[next]);
+  }
 }
 
 void EngineLoop::FailStep(const Step& step, const absl::Status& status, std::vector<Event>* events) {
@@ -158,39 +179,68 @@ void EngineLoop::NoteStep(TimePoint began) {
   step_began_ = began;
 }
 
-void EngineLoop::RunStep(std::vector<Event>* events) {
-  const Step step = scheduler_.Plan();
-  if (step.items.empty()) return;
-  const TimePoint start = std::chrono::steady_clock::now();
-  for (uint64_t id : step.ids) {
-    TimePoint& started = live_.at(id).started;
-    if (started == TimePoint{}) started = start;
-  }
-  NoteStep(start);
-  const absl::Status computed = executor_.Forward(step.items, &logits_);
-  NoteStep({});
-  if (!computed.ok()) return FailStep(step, computed, events);
+std::vector<Sampled> EngineLoop::SampleStep(const Step& step, std::vector<Event>* events) {
   std::vector<Sampled> sampled;
-  const size_t first_event = events->size();
   const size_t vocabulary = executor_.vocab_size();
+  std::span<float> left(logits_);
   for (size_t i = 0; i < step.items.size(); ++i) {
-    if (!step.items[i].wants_logits) continue;
-    sampled.push_back(
-        SampleOne(step.ids[i], std::span(logits_).subspan(sampled.size() * vocabulary, vocabulary), events));
+    const StepItem& item = step.items[i];
+    const std::span<float> rows = left.first(LogitRows(item) * vocabulary);
+    left = left.subspan(rows.size());
+    if (item.every_token) ReadPromptLogits(step.ids[i], item, rows);
+    if (item.wants_logits) sampled.push_back(SampleOne(step.ids[i], rows.last(vocabulary), events));
   }
+  return sampled;
+}
+
+// `tokens`: the events of this step.
+void EngineLoop::CommitStep(const Step& step, std::span<const Sampled> sampled, std::span<Event> tokens) {
   for (const Finished& finished : scheduler_.Commit(step, sampled)) {
-    const auto event =
-        std::find_if(events->begin() + first_event, events->end(), [&](const Event& e) { return e.id == finished.id; });
+    const auto event = std::find_if(tokens.begin(), tokens.end(), [&](const Event& e) { return e.id == finished.id; });
     event->kind = finished.end == SequenceEnd::kEndToken ? EventKind::kEndToken : EventKind::kLength;
     live_.erase(finished.id);
   }
-  const double step_ms = Milliseconds(std::chrono::steady_clock::now() - start);
+}
+
+void EngineLoop::RunStep(std::vector<Event>* events) {
+  TimePoint at = std::chrono::steady_clock::now();
+  const auto lap = [&at] {
+    const TimePoint now = std::chrono::steady_clock::now();
+    return Seconds(now - std::exchange(at, now));
+  };
+  const Step step = scheduler_.Plan();
+  if (step.items.empty()) return;
+  StepReport report{
+      .prefill = step.prompt_tokens > 0, .batch = static_cast<int>(step.ids.size()), .admitted = step.admitted};
+  report.plan_s = lap();
+  for (uint64_t id : step.ids) {
+    TimePoint& started = live_.at(id).started;
+    if (started == TimePoint{}) started = at;
+  }
+  NoteStep(at);
+  const absl::Status computed = executor_.Forward(step.items, &logits_);
+  NoteStep({});
+  report.forward_s = lap();
+  report.ok = computed.ok();
+  size_t generated = 0;
+  if (computed.ok()) {
+    const size_t first_event = events->size();
+    const std::vector<Sampled> sampled = SampleStep(step, events);
+    generated = sampled.size();
+    report.sample_s = lap();
+    CommitStep(step, sampled, std::span(*events).subspan(first_event));
+    report.commit_s = lap();
+  } else {
+    FailStep(step, computed, events);
+  }
+  if (observe_) observe_(report);
+  if (!computed.ok()) return;
   std::lock_guard lock(mutex_);
   ++stats_.steps;
-  stats_.batch = static_cast<int>(step.ids.size());
+  stats_.batch = report.batch;
   stats_.prompt_tokens += step.prompt_tokens;
-  stats_.generated_tokens += sampled.size();
-  stats_.last_step_ms = step_ms;
+  stats_.generated_tokens += generated;
+  stats_.last_step_ms = (report.forward_s + report.sample_s + report.commit_s) * 1e3;
 }
 
 void EngineLoop::Run() {

@@ -28,7 +28,7 @@ struct Job {
   wire::Sampling sampling;
   uint64_t seed = 0;
   bool ignore_eos = false;
-  bool wants_logprob = false;
+  LogprobOptions logprobs;
 };
 
 enum class EventKind {
@@ -45,8 +45,10 @@ struct Event {
   bool has_token = false;
   int32_t token = 0;
   float logprob = 0;
-  TimePoint started{};  // first planned
-  std::string error;    // kFailed
+  std::vector<TokenLogprob> top;
+  std::vector<float> prompt_logprobs;  // with the first token, if asked for; NaN for the prompt's first
+  TimePoint started{};                 // first planned
+  std::string error;                   // kFailed
 };
 
 struct EngineStats {
@@ -58,6 +60,15 @@ struct EngineStats {
   double last_step_ms = 0;
 };
 
+// Where one step's time went.
+struct StepReport {
+  bool prefill = false;  // computed prompt tokens, decoding ones with them; else decoded alone
+  bool ok = true;        // the forward pass
+  int batch = 0;         // sequences in it
+  int admitted = 0;      // of them: those that left the queue for it
+  double plan_s = 0, forward_s = 0, sample_s = 0, commit_s = 0;
+};
+
 struct LimitsInForce {
   Limits limits;
   uint64_t generation = 1;
@@ -67,6 +78,7 @@ class EngineLoop {
  public:
   using Publish = std::function<void(std::vector<Event>)>;  // on the engine thread, once a step
   using IsEndToken = std::function<bool(int32_t)>;
+  using Observe = std::function<void(const StepReport&)>;  // on the engine thread, once a step
 
   EngineLoop(Executor& executor, const SchedulerOptions& options, const Limits& limits, IsEndToken is_end,
              Publish publish);
@@ -74,6 +86,7 @@ class EngineLoop {
 
   // The largest prefill and the largest decode batch that this configuration allows, so that nothing later is slower or larger. Before Start.
   absl::Status WarmUp();
+  void OnStep(Observe observe) { observe_ = std::move(observe); }  // before Start
   void Start();
 
   void Submit(Job job);
@@ -90,6 +103,7 @@ class EngineLoop {
   struct Live {
     Job job;
     std::vector<int32_t> seen;  // kept only for the repetition penalty
+    std::vector<float> prompt_logprobs;
     Sampler sampler;
     TimePoint started{};
   };
@@ -98,13 +112,17 @@ class EngineLoop {
   bool TakeInbox(std::vector<Event>* events);  // waits while idle; false: stop
   void NoteStep(TimePoint began);
   void RunStep(std::vector<Event>* events);
+  std::vector<Sampled> SampleStep(const Step& step, std::vector<Event>* events);
+  void CommitStep(const Step& step, std::span<const Sampled> sampled, std::span<Event> tokens);
   void FailStep(const Step& step, const absl::Status& status, std::vector<Event>* events);
   Sampled SampleOne(uint64_t id, std::span<float> row, std::vector<Event>* events);
+  void ReadPromptLogits(uint64_t id, const StepItem& item, std::span<const float> rows);
 
   Executor& executor_;
   const SchedulerOptions options_;
   const IsEndToken is_end_;
   const Publish publish_;
+  Observe observe_;
 
   Scheduler scheduler_;                      // engine thread
   std::unordered_map<uint64_t, Live> live_;  // engine thread

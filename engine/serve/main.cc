@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "engine/serve/settings.h"
 #include "engine/serve/start.h"
 #include "lib/base/error_kind.h"
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 #include <utility>
 
@@ -17,53 +16,101 @@ void Penalize(std::span<float> logits, std::span<const int32_t> seen, float pena
   }
 }
 
-}  // namespace
-
-Choice Sampler::Sample(std::span<float> logits, std::span<const int32_t> seen) {
-  if (sampling_.repetition_penalty != 1) Penalize(logits, seen, sampling_.repetition_penalty);
-  return sampling_.temperature <= 0 ? Greedy(logits) : Draw(logits);
+double LogSumExp(std::span<const float> logits) {
+  const float highest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float logit : logits) sum += std::exp(logit - highest);
+  return highest + std::log(sum);
 }
 
-Choice Sampler::Greedy(std::span<const float> logits) const {
-  const auto best = std::max_element(logits.begin(), logits.end());
-  Choice choice{static_cast<int32_t>(best - logits.begin()), 0};
-  if (wants_logprob_) {
-    float sum = 0;
-    for (float logit : logits) sum += std::exp(logit - *best);
-    choice.logprob = -std::log(sum);
-  }
+struct Candidate {
+  float value;  // a logit or a weight
+  int32_t token;
+};
+
+// Higher first; of equals the smaller id.
+bool Better(const Candidate& a, const Candidate& b) {
+  return a.value != b.value ? a.value > b.value : a.token < b.token;
+}
+
+std::vector<Candidate> CandidatesOf(std::span<const float> logits) {
+  std::vector<Candidate> candidates(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) candidates[i] = {logits[i], static_cast<int32_t>(i)};
+  return candidates;
+}
+
+void SortTop(std::vector<Candidate>& candidates, int count) {
+  const auto end = candidates.begin() + std::min<ptrdiff_t>(count, std::ssize(candidates));
+  std::partial_sort(candidates.begin(), end, candidates.end(), Better);
+}
+
+// What softmax(logits) says of `token` and of the likeliest.
+Choice Describe(std::span<const float> logits, int32_t token, const LogprobOptions& options) {
+  Choice choice{token, 0, {}};
+  if (!options.chosen) return choice;
+  const double total = LogSumExp(logits);
+  choice.logprob = static_cast<float>(logits[token] - total);
+  if (options.top <= 0) return choice;
+  std::vector<Candidate> candidates = CandidatesOf(logits);
+  SortTop(candidates, options.top);
+  candidates.resize(std::min<size_t>(candidates.size(), options.top));
+  for (const Candidate& c : candidates) choice.top.push_back({c.token, static_cast<float>(c.value - total)});
   return choice;
 }
 
+}  // namespace
+
+float Logprob(std::span<const float> logits, int32_t token) {
+  return static_cast<float>(logits[token] - LogSumExp(logits));
+}
+
+Choice Sampler::Sample(std::span<float> logits, std::span<const int32_t> seen) {
+  const bool penalizes = sampling_.repetition_penalty != 1;
+  std::vector<float> untouched;
+  if (penalizes && logprobs_.chosen && logprobs_.of_model) untouched.assign(logits.begin(), logits.end());
+  if (penalizes) Penalize(logits, seen, sampling_.repetition_penalty);
+  Choice choice = sampling_.temperature <= 0 ? Greedy(logits) : Draw(logits);
+  if (!logprobs_.of_model) return choice;
+  return Describe(untouched.empty() ? std::span<const float>(logits) : untouched, choice.token, logprobs_);
+}
+
+Choice Sampler::Greedy(std::span<const float> logits) const {
+  const auto best = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  return logprobs_.of_model ? Choice{best, 0, {}} : Describe(logits, best, logprobs_);
+}
+
 Choice Sampler::Draw(std::span<const float> logits) {
-  std::vector<std::pair<float, int32_t>> candidates(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) candidates[i] = {logits[i], static_cast<int32_t>(i)};
-  const auto better = [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  };
+  std::vector<Candidate> candidates = CandidatesOf(logits);
   if (sampling_.top_k > 0 && sampling_.top_k < static_cast<int>(candidates.size())) {
-    std::nth_element(candidates.begin(), candidates.begin() + sampling_.top_k, candidates.end(), better);
+    std::nth_element(candidates.begin(), candidates.begin() + sampling_.top_k, candidates.end(), Better);
     candidates.resize(sampling_.top_k);
   }
-  const float highest = std::max_element(candidates.begin(), candidates.end())->first;
+  const float highest = std::min_element(candidates.begin(), candidates.end(), Better)->value;
   double sum = 0;
-  for (auto& [weight, id] : candidates) {
-    weight = std::exp((weight - highest) / sampling_.temperature);
-    sum += weight;
+  for (Candidate& c : candidates) {
+    c.value = std::exp((c.value - highest) / sampling_.temperature);
+    sum += c.value;
   }
   if (sampling_.top_p < 1) {
-    std::sort(candidates.begin(), candidates.end(), better);
+    std::sort(candidates.begin(), candidates.end(), Better);
     double kept = 0;
     size_t count = 0;
-    do kept += candidates[count++].first;
+    do kept += candidates[count++].value;
     while (count < candidates.size() && kept < sampling_.top_p * sum);
     candidates.resize(count);
     sum = kept;
   }
   double left = random_.Uniform() * sum;
   auto chosen = candidates.begin();
-  while (chosen + 1 != candidates.end() && (left -= chosen->first) >= 0) ++chosen;
-  return {chosen->second, wants_logprob_ ? static_cast<float>(std::log(chosen->first / sum)) : 0};
+  while (chosen + 1 != candidates.end() && (left -= chosen->value) >= 0) ++chosen;
+  Choice choice{chosen->token, 0, {}};
+  if (!logprobs_.chosen || logprobs_.of_model) return choice;
+  const auto logprob = [sum](const Candidate& c) { return static_cast<float>(std::log(c.value / sum)); };
+  choice.logprob = logprob(*chosen);
+  SortTop(candidates, logprobs_.top);
+  for (size_t i = 0; i < candidates.size() && static_cast<int>(i) < logprobs_.top && candidates[i].value > 0; ++i)
+    choice.top.push_back({candidates[i].token, logprob(candidates[i])});
+  return choice;
 }
 
 }  // namespace patella::engine

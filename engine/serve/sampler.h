@@ -1,4 +1,4 @@
-// From one row of logits to one token.
+// From one row of logits to one token, and the log probabilities that a client asked for.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,33 @@
 
 namespace patella::engine {
 
+// Natural logarithms of probabilities.
+struct LogprobOptions {
+  bool chosen = false;    // of the token drawn
+  int top = 0;            // and of so many of the likeliest
+  bool of_model = false;  // of softmax(logits) as OpenAI gives them; else of the distribution drawn from, as TGI does
+  bool prompt = false;    // of the prompt's tokens, always of softmax(logits)
+};
+
+struct TokenLogprob {
+  int32_t token;
+  float logprob;
+};
+
 struct Choice {
   int32_t token;
-  float logprob;  // of the distribution drawn from, natural logarithm; 0 unless asked for
+  float logprob;                  // 0 unless asked for
+  std::vector<TokenLogprob> top;  // best first; fewer where top_k or top_p left fewer to draw from
 };
+
+// log(softmax(logits)[token]).
+float Logprob(std::span<const float> logits, int32_t token);
 
 // One a sequence: its random numbers depend on its seed alone, never on what else is in the batch. Not thread-safe.
 class Sampler {
  public:
-  Sampler(const wire::Sampling& sampling, uint64_t seed, bool wants_logprob)
-      : sampling_(sampling), random_(seed), wants_logprob_(wants_logprob) {}
+  Sampler(const wire::Sampling& sampling, uint64_t seed, const LogprobOptions& logprobs)
+      : sampling_(sampling), random_(seed), logprobs_(logprobs) {}
 
   // `seen`: the prompt's and the generated tokens, for the repetition penalty. Changes `logits`.
   Choice Sample(std::span<float> logits, std::span<const int32_t> seen);
@@ -30,7 +47,7 @@ class Sampler {
 
   wire::Sampling sampling_;
   Random random_;
-  bool wants_logprob_;
+  LogprobOptions logprobs_;
 };
 
 }  // namespace patella::engine

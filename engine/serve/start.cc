@@ -83,6 +83,7 @@ ServiceOptions Options(const Settings& settings, const Model& model, const std::
   options.served_name = settings.String("SERVED_MODEL_NAME");
   if (options.served_name.empty()) options.served_name = std::filesystem::path(options.model_id).stem().string();
   options.version = version;
+  options.keep_alive = std::chrono::seconds(settings.Int("SSE_KEEP_ALIVE_SECONDS"));
   const Capacity capacity = model.executor->capacity();
   const int64_t kv = static_cast<int64_t>(capacity.blocks) * capacity.block_size;
   const int64_t most = std::min<int64_t>(kv, model.info.context_length);
@@ -198,9 +199,9 @@ class Program {
 
   void OnSignal() {
     if (++signals_ > 1 || running_ == nullptr) return loop_.Stop();
-    LogInfo("draining", {{"in_flight", running_->service.in_flight()}});
-    server_->StopAccepting();
-    running_->service.Drain([this] { loop_.Stop(); });
+    LogInfo("draining", {{"in_flight", running_->service.in_flight()}, {"seconds", settings_.Int("DRAIN_SECONDS")}});
+    // The port stays open, so that newcomers are told to come back (503) and not refused.
+    running_->service.Drain(std::chrono::seconds(settings_.Int("DRAIN_SECONDS")), [this] { loop_.Stop(); });
   }
 
   const Settings& settings_;
@@ -213,68 +214,6 @@ class Program {
 };
 
 }  // namespace
-
-std::span<const Setting> EngineSettings() {
-  using enum SettingType;
-  static const std::vector<Setting> settings = {
-      {.name = "MODEL_ID", .help = "path of the model, a .gguf file"},
-      {.name = "SERVED_MODEL_NAME", .help = "the model's name in OpenAI's answers; default: the file's name"},
-      {.name = "HOSTNAME", .fallback = "127.0.0.1", .help = "address to listen on; 0.0.0.0: all"},
-      {.name = "PORT",
-       .type = kInt,
-       .fallback = "3000",
-       .help = "port to listen on; 0: chosen by the kernel",
-       .max = 65535},
-      {.name = "BACKEND", .fallback = "cpu", .help = "what computes", .choices = {"cpu"}},
-      {.name = "NUM_THREADS", .type = kInt, .fallback = "0", .help = "compute threads; 0: the CPU quota", .max = 1024},
-      {.name = "NUM_SHARD",
-       .type = kInt,
-       .fallback = "1",
-       .help = "tensor-parallel ranks",
-       .aliases = {"SM_NUM_GPUS"},
-       .min = 1,
-       .max = 1},
-      {.name = "MAX_CONCURRENT_REQUESTS",
-       .type = kInt,
-       .fallback = "128",
-       .help = "requests in flight; more get 429",
-       .min = 1,
-       .max = 1e6},
-      {.name = "MAX_BATCH_PREFILL_TOKENS",
-       .type = kInt,
-       .fallback = "512",
-       .help = "tokens a forward pass",
-       .min = 1,
-       .max = 65536},
-      {.name = "MAX_BATCH_TOTAL_TOKENS",
-       .type = kInt,
-       .fallback = "0",
-       .help = "KV tokens of all running requests; 0: from memory",
-       .max = 1e9},
-      {.name = "MAX_BATCH_SIZE",
-       .type = kInt,
-       .fallback = "0",
-       .help = "sequences a forward pass; 0: unlimited",
-       .max = 1e6},
-      {.name = "MAX_INPUT_TOKENS",
-       .type = kInt,
-       .fallback = "0",
-       .help = "longest prompt; 0: MAX_TOTAL_TOKENS - 1",
-       .aliases = {"MAX_INPUT_LENGTH"},
-       .max = 1e9},
-      {.name = "MAX_TOTAL_TOKENS",
-       .type = kInt,
-       .fallback = "0",
-       .help = "longest prompt and answer; 0: the model's context",
-       .max = 1e9},
-      {.name = "CONTROL_SOCKET", .help = "path of the Unix socket for gRPC EngineControl; empty: none"},
-      {.name = "KV_RESERVATION",
-       .fallback = "incremental",
-       .help = "how KV is leased: incremental (may preempt) or full (never does)",
-       .choices = {"incremental", "full"}},
-      {.name = "LOG_LEVEL", .fallback = "info", .help = "trace, debug, info, warn, error or off"}};
-  return settings;
-}
 
 absl::Status Serve(const Settings& settings, const std::string& version) {
   PATELLA_RETURN_IF_ERROR(SetLogLevel(settings.String("LOG_LEVEL")));

@@ -1,7 +1,6 @@
 // From settings to a serving engine.
 #pragma once
 
-#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -9,9 +8,8 @@
 
 namespace patella::engine {
 
-std::span<const Setting> EngineSettings();
-
-// Serves until SIGINT or SIGTERM: the first drains (503 to new work, running requests finish), the second ends now.
+// Serves until SIGINT or SIGTERM: the first drains (503 with Retry-After to new work, running requests finish or are cancelled after
+// DRAIN_SECONDS with an error that says so), the second ends now.
 // Errors name the setting or file that is wrong and the remedy.
 absl::Status Serve(const Settings& settings, const std::string& version);
 

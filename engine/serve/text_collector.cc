@@ -3,6 +3,14 @@
 #include <algorithm>
 
 namespace patella::engine {
+namespace {
+
+// Of whole ones: bytes that do not continue another.
+size_t CountCodePoints(std::string_view utf8) {
+  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xC0) != 0x80; });
+}
+
+}  // namespace
 
 // The end of what cannot become part of a stop sequence: before the longest tail that begins one.
 size_t TextCollector::Certain(size_t from) const {
@@ -15,18 +23,27 @@ size_t TextCollector::Certain(size_t from) const {
   return text_.size() - held;
 }
 
-TextCollector::Piece TextCollector::Push(int32_t token, float logprob, bool last) {
+TextCollector::Piece TextCollector::Push(wire::TokenText token, bool last) {
   Piece piece;
-  piece.token = {.id = token, .logprob = logprob, .special = tokenizer_.IsSpecial(token)};
+  token.special = tokenizer_.IsSpecial(token.id);
+  token.bytes = tokenizer_.TokenBytes(token.id, /*special=*/true);
+  token.start = code_points_;
+  for (wire::TokenText& top : token.top) {
+    top.special = tokenizer_.IsSpecial(top.id);
+    top.text = top.bytes = tokenizer_.TokenBytes(top.id, /*special=*/true);
+  }
   const size_t before = text_.size();
-  if (piece.token.special) {
-    piece.token.text = tokenizer_.TokenBytes(token, /*special=*/true);
+  if (token.special) {
+    token.text = token.bytes;
     if (last) text_ += utf8_.Flush();
   } else {
-    piece.token.text = utf8_.Push(tokenizer_.TokenBytes(token));
-    if (last) piece.token.text += utf8_.Flush();
-    text_ += piece.token.text;
+    token.text = utf8_.Push(token.bytes);
+    if (last) token.text += utf8_.Flush();
+    text_ += token.text;
+    if (settles_) unsettled_.emplace_back(before, token);
   }
+  code_points_ += CountCodePoints(std::string_view(text_).substr(before));
+  piece.token = std::move(token);
   size_t found = std::string::npos;
   size_t length = 0;
   for (const std::string& stop : stop_) {
@@ -44,6 +61,10 @@ TextCollector::Piece TextCollector::Push(int32_t token, float logprob, bool last
     piece.delta = text_.substr(given_, end - given_);
     given_ = end;
   }
+  const auto settled =
+      std::find_if(unsettled_.begin(), unsettled_.end(), [&](const auto& u) { return u.first >= given_; });
+  for (auto at = unsettled_.begin(); at != settled; ++at) piece.settled.push_back(std::move(at->second));
+  unsettled_.erase(unsettled_.begin(), settled);
   return piece;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/text/tokenizer.h"
@@ -12,15 +13,19 @@ namespace patella::engine {
 // One answer's text. Loop thread.
 class TextCollector {
  public:
-  TextCollector(const Tokenizer& tokenizer, std::vector<std::string> stop, bool keeps_stop)
-      : tokenizer_(tokenizer), stop_(std::move(stop)), keeps_stop_(keeps_stop) {}
+  // keeps_stop: the stop sequence stays in the text (TGI) or is cut off (OpenAI). settles: Piece::settled is wanted.
+  TextCollector(const Tokenizer& tokenizer, std::vector<std::string> stop, bool keeps_stop, bool settles = false)
+      : tokenizer_(tokenizer), stop_(std::move(stop)), keeps_stop_(keeps_stop), settles_(settles) {}
 
   struct Piece {
     wire::TokenText token;  // with the text this token completed (TGI's view)
     std::string delta;      // text that is now certain: never part of a stop sequence (OpenAI's view)
-    bool stopped = false;   // a stop sequence is complete
+    std::vector<wire::TokenText>
+        settled;           // tokens that begin in the text given so far and were not in an earlier piece
+    bool stopped = false;  // a stop sequence is complete
   };
-  Piece Push(int32_t token, float logprob, bool last);
+  // `token`: id, logprob and top; the rest is filled here.
+  Piece Push(wire::TokenText token, bool last);
 
   const std::string& text() const { return text_; }
 
@@ -29,10 +34,13 @@ class TextCollector {
 
   const Tokenizer& tokenizer_;
   const std::vector<std::string> stop_;
-  const bool keeps_stop_;  // TGI leaves the stop sequence in the text, OpenAI cuts it off
+  const bool keeps_stop_;
+  const bool settles_;
   Utf8Stream utf8_;
   std::string text_;
-  size_t given_ = 0;  // bytes of text_ given as deltas
+  size_t given_ = 0;                                           // bytes of text_ given as deltas
+  size_t code_points_ = 0;                                     // of text_
+  std::vector<std::pair<size_t, wire::TokenText>> unsettled_;  // with the byte of text_ at which each begins
 };
 
 }  // namespace patella::engine

@@ -1,57 +1,71 @@
 #include "lib/api/reader.h"
 
-#include <algorithm>
-#include <numeric>
-#include <regex>
+#include <re2/re2.h>
 
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <unordered_map>
+
+#include "absl/time/time.h"
 #include "lib/base/text.h"
 
 namespace patella::api {
 namespace {
 
-enum class ScalarKind { kText, kQuoted, kInt, kDecimal, kBool, kNull };
+using Kind = Node::Kind;
 
-ScalarKind KindOf(const YAML::Node& node) {
-  if (node.Tag() == "!") return ScalarKind::kQuoted;
-  static const std::regex kInt("[-+]?[0-9]+"), kDecimal("[-+]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][-+]?[0-9]+)?");
-  const std::string& text = node.Scalar();
-  if (std::regex_match(text, kInt)) return ScalarKind::kInt;
-  if (std::regex_match(text, kDecimal)) return ScalarKind::kDecimal;
-  for (const char* word : {"true", "True", "TRUE", "false", "False", "FALSE"}) {
-    if (text == word) return ScalarKind::kBool;
-  }
-  return ScalarKind::kText;
+// Compiled once; patterns are literals, so that views of them stay good.
+const RE2& Compiled(std::string_view pattern) {
+  static std::mutex mutex;
+  static auto& cache = *new std::unordered_map<std::string_view, std::unique_ptr<RE2>>;
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<RE2>& entry = cache[pattern];
+  if (entry == nullptr) entry = std::make_unique<RE2>(re2::StringPiece(pattern.data(), pattern.size()));
+  return *entry;
 }
 
-std::string Shown(const YAML::Node& node) {
-  if (node.IsMap()) return "a map";
-  if (node.IsSequence()) return "a list";
-  if (!node.IsScalar()) return "nothing";
-  const std::string text = node.Scalar().substr(0, 60);
-  const ScalarKind kind = KindOf(node);
-  if (kind == ScalarKind::kInt || kind == ScalarKind::kDecimal || kind == ScalarKind::kBool) return text;
-  return StrCat("\"", text, "\"");
+bool Matches(const std::string& text, std::string_view pattern) {
+  return pattern.empty() || RE2::PartialMatch(text, Compiled(pattern));
 }
 
-// In flow form on one line; what was in quotes stays in quotes.
-void EmitFlow(const YAML::Node& node, YAML::Emitter& out) {
-  if (node.IsMap()) {
-    out << YAML::Flow << YAML::BeginMap;
-    for (const auto& field : node) {
-      out << YAML::Key << field.first << YAML::Value;
-      EmitFlow(field.second, out);
-    }
-    out << YAML::EndMap;
-  } else if (node.IsSequence()) {
-    out << YAML::Flow << YAML::BeginSeq;
-    for (const auto& item : node) EmitFlow(item, out);
-    out << YAML::EndSeq;
-  } else if (node.IsScalar()) {
-    if (node.Tag() == "!") out << YAML::DoubleQuoted;
-    out << node.Scalar();
-  } else {
-    out << YAML::Null;
+size_t Characters(std::string_view text) {  // code points, as the API server counts
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+std::string Shown(const Node& node) {
+  switch (node.kind) {
+    case Kind::kMap:
+      return "a map";
+    case Kind::kList:
+      return "a list";
+    case Kind::kAbsent:
+    case Kind::kNull:
+      return "nothing";
+    case Kind::kText:
+    case Kind::kQuoted:
+      return StrCat("\"", node.text.substr(0, 60), "\"");
+    default:
+      return node.text.substr(0, 60);
   }
+}
+
+bool IsScalar(const Node& node) { return !node.IsAbsent() && !node.IsMap() && !node.IsList(); }
+
+// Empty if `node` is text that keeps the rule, else what was expected.
+std::string ExpectedText(const Node& node, const TextRule& rule) {
+  const std::string_view expected = rule.expected.empty() ? "text" : rule.expected;
+  if (!IsScalar(node)) return std::string(expected);
+  if (!node.IsText()) return StrCat("text; put it in quotes: \"", node.text, "\"");
+  const size_t length = Characters(node.text);
+  if (length > rule.max_length) return StrCat("at most ", rule.max_length, " characters");
+  if (length < rule.min_length && length == 0) return StrCat(expected, expected == "text" ? " that is not empty" : "");
+  if (length < rule.min_length) return StrCat("at least ", rule.min_length, " characters");
+  if (!Matches(node.text, rule.pattern)) return std::string(expected);
+  if (absl::Time time; rule.time && !absl::ParseTime(absl::RFC3339_full, node.text, &time, nullptr))
+    return "a time such as \"2026-03-01T12:00:00Z\"";
+  return "";
 }
 
 size_t EditDistance(std::string_view a, std::string_view b) {
@@ -69,18 +83,22 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-std::string Quoted(const std::string_view* names, size_t count) {
+std::string Listed(std::span<const std::string_view> names) {
   std::string out;
-  for (size_t i = 0; i < count; ++i) StrAppend(&out, i == 0 ? "" : (i + 1 == count ? " or " : ", "), names[i]);
+  for (size_t i = 0; i < names.size(); ++i)
+    StrAppend(&out, i == 0 ? "" : (i + 1 == names.size() ? " or " : ", "), names[i]);
   return out;
 }
 
+std::string DidYouMean(const std::string& near) { return near.empty() ? "" : StrCat("; did you mean ", near, "?"); }
+
 }  // namespace
 
-std::string NearMiss(std::string_view word, const std::vector<std::string>& candidates) {
+std::string NearMiss(std::string_view word, std::span<const std::string_view> candidates) {
   std::string best;
+  word = word.substr(0, 64);
   size_t best_distance = std::min<size_t>(3, word.size() / 2 + 1);
-  for (const std::string& candidate : candidates) {
+  for (const std::string_view candidate : candidates) {
     const size_t distance = EditDistance(ToLower(word), ToLower(candidate));
     if (distance < best_distance) {
       best = candidate;
@@ -90,24 +108,20 @@ std::string NearMiss(std::string_view word, const std::vector<std::string>& cand
   return best;
 }
 
-void ErrorList::Add(std::string_view path, const YAML::Node& at, std::string_view message) {
-  const int line = at.IsDefined() ? at.Mark().line : -1;
-  std::string where = line < 0 ? file_name_ : StrCat(file_name_, ":", line + 1);
-  lines_.push_back(StrCat(path, path.empty() ? "" : ": ", message, " (", where, ")"));
+void ErrorList::Add(std::string_view path, int line, std::string_view message) {
+  const std::string where = line <= 0 ? file_name_ : StrCat(file_name_, ":", line);
+  lines_.push_back(StrCat(path, path.empty() ? "" : ": ", message, where.empty() ? "" : StrCat(" (", where, ")")));
 }
 
-Section::Section(const YAML::Node& node, std::string path, ErrorList* errors)
+Section::Section(const Node& node, std::string path, ErrorList* errors)
     : node_(node), path_(std::move(path)), errors_(errors), valid_(node.IsMap()) {
   if (!valid_) {
-    errors_->Add(path_, node_, StrCat("expected a map of fields, found ", Shown(node_)));
+    errors_->Add(path_, node_.line, StrCat("expected a map of fields, found ", Shown(node_)));
     return;
   }
-  std::vector<std::string> seen;
-  for (const auto& field : node_) {
-    const std::string key = field.first.IsScalar() ? field.first.Scalar() : "?";
-    if (std::find(seen.begin(), seen.end(), key) != seen.end())
-      errors_->Add(PathOf(key), field.first, "is given twice");
-    seen.push_back(key);
+  for (size_t i = 0; i < node_.fields.size(); ++i) {
+    const Field& field = node_.fields[i];
+    if (node_.Find(field.key) != &field.value) errors_->Add(PathOf(field.key), field.line, "is given twice");
   }
 }
 
@@ -115,174 +129,180 @@ std::string Section::PathOf(std::string_view name) const {
   return path_.empty() ? std::string(name) : StrCat(path_, ".", name);
 }
 
-YAML::Node Section::Find(std::string_view name) {
-  known_.emplace_back(name);
-  if (!valid_) return YAML::Node(YAML::NodeType::Undefined);
-  for (const auto& field : node_) {
-    if (field.first.IsScalar() && field.first.Scalar() == name && !field.second.IsNull()) return field.second;
-  }
-  return YAML::Node(YAML::NodeType::Undefined);
+std::string Section::ItemPath(std::string_view name, size_t index) const {
+  return StrCat(PathOf(name), "[", index, "]");
 }
 
-YAML::Node Section::FindRequired(std::string_view name, bool required) {
-  YAML::Node node = Find(name);
-  if (required && valid_ && node.Type() == YAML::NodeType::Undefined) errors_->Add(PathOf(name), node_, "is missing");
+const Node* Section::Find(std::string_view name) {
+  if (std::find(known_.begin(), known_.end(), name) == known_.end()) known_.push_back(name);
+  const Node* node = valid_ ? node_.Find(name) : nullptr;
+  return node == nullptr || node->IsAbsent() ? nullptr : node;
+}
+
+const Node* Section::FindRequired(std::string_view name, bool required) {
+  const Node* node = Find(name);
+  if (required && valid_ && node == nullptr) errors_->Add(PathOf(name), node_.line, "is missing");
   return node;
 }
 
-void Section::Wrong(std::string_view name, const YAML::Node& node, std::string_view expected) {
-  errors_->Add(PathOf(name), node, StrCat("expected ", expected, ", found ", Shown(node)));
+const Node* Section::FindMap(std::string_view name, bool required) { return FindRequired(name, required); }
+
+const Node* Section::FindList(std::string_view name, const ListRule& rule) {
+  const Node* node = FindRequired(name, rule.required);
+  if (node == nullptr) return nullptr;
+  if (!node->IsList()) {
+    Wrong(name, *node, "a list");
+  } else if (node->items.size() > rule.max_items) {
+    errors_->Add(PathOf(name), node->line,
+                 StrCat("expected at most ", rule.max_items, " items, found ", node->items.size()));
+  } else if (node->items.size() < rule.min_items) {
+    errors_->Add(PathOf(name), node->line,
+                 StrCat("expected at least ", rule.min_items, " items, found ", node->items.size()));
+  } else {
+    return node;
+  }
+  return nullptr;
+}
+
+void Section::CheckKeys(std::string_view name, const Node& list, const ListRule& rule) {
+  if (rule.keys.empty()) return;
+  std::vector<std::string> seen;
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    std::string values;
+    for (const ListKey& key : rule.keys) {
+      const Node* value = list.items[i].Find(key.name);
+      StrAppend(&values, values.empty() ? "" : ", ", key.name, " ",
+                value == nullptr || value->IsAbsent() ? std::string(key.fallback) : value->text);
+    }
+    if (std::find(seen.begin(), seen.end(), values) != seen.end())
+      errors_->Add(ItemPath(name, i), list.items[i].line, StrCat("repeats ", values));
+    seen.push_back(std::move(values));
+  }
+}
+
+void Section::Wrong(std::string_view name, const Node& node, std::string_view expected) {
+  errors_->Add(PathOf(name), node.line, StrCat("expected ", expected, ", found ", Shown(node)));
 }
 
 void Section::Text(std::string_view name, std::string* out, const TextRule& rule) {
-  const YAML::Node node = FindRequired(name, rule.required);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  const std::string_view expected = rule.expected.empty() ? "text" : rule.expected;
-  if (!node.IsScalar()) return Wrong(name, node, expected);
-  const ScalarKind kind = KindOf(node);
-  if (kind != ScalarKind::kText && kind != ScalarKind::kQuoted)
-    return Wrong(name, node, StrCat("text; put it in quotes: \"", node.Scalar(), "\""));
-  const std::string& text = node.Scalar();
-  if (text.size() > rule.max_length) return Wrong(name, node, StrCat("at most ", rule.max_length, " characters"));
-  if (rule.required && text.empty()) return Wrong(name, node, expected);
-  if (!rule.pattern.empty() && !std::regex_match(text, std::regex(std::string(rule.pattern))))
-    return Wrong(name, node, expected);
-  *out = text;
+  const Node* node = FindRequired(name, rule.required);
+  if (node == nullptr) return;
+  if (const std::string expected = ExpectedText(*node, rule); !expected.empty()) return Wrong(name, *node, expected);
+  if (out != nullptr) *out = node->text;
 }
 
-void Section::Int(std::string_view name, int* out, const IntRule& rule) {
-  const YAML::Node node = FindRequired(name, rule.required);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  const std::string what =
-      StrCat("a whole number", rule.unit.empty() ? "" : " of ", rule.unit, " from ", rule.min, " to ", rule.max);
+std::optional<int64_t> Section::Whole(std::string_view name, const IntRule& rule) {
+  const Node* node = FindRequired(name, rule.required);
+  if (node == nullptr) return std::nullopt;
   int64_t value = 0;
-  if (!node.IsScalar() || KindOf(node) != ScalarKind::kInt || !ParseInt(node.Scalar(), &value))
-    return Wrong(name, node, what);
-  if (value < rule.min || value > rule.max) return Wrong(name, node, what);
-  *out = static_cast<int>(value);
+  if (node->kind != Kind::kInt || !ParseInt(node->text.substr(node->text.starts_with('+')), &value) ||
+      value < rule.min || value > rule.max) {
+    Wrong(name, *node,
+          StrCat("a whole number", rule.unit.empty() ? "" : " of ", rule.unit, " from ", rule.min, " to ", rule.max));
+    return std::nullopt;
+  }
+  return value;
 }
 
-void Section::Int(std::string_view name, std::optional<int>* out, const IntRule& rule) {
-  constexpr int kAbsent = -2'000'000'000;
-  int value = kAbsent;
-  Int(name, &value, rule);
-  if (value != kAbsent) *out = value;
+void Section::Bool(std::string_view name, std::optional<bool>* out) {
+  bool value = false;
+  if (Find(name) == nullptr) return;
+  Bool(name, &value);
+  *out = value;
 }
 
-void Section::Bool(std::string_view name, bool* out) {
-  const YAML::Node node = Find(name);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  if (!node.IsScalar() || KindOf(node) != ScalarKind::kBool) return Wrong(name, node, "true or false");
-  *out = ToLower(node.Scalar()) == "true";
+void Section::Bool(std::string_view name, bool* out, bool required) {
+  const Node* node = FindRequired(name, required);
+  if (node == nullptr) return;
+  if (node->kind != Kind::kBool) return Wrong(name, *node, "true or false");
+  if (out != nullptr) *out = IsTrue(*node);
 }
 
 void Section::DecimalText(std::string_view name, Decimal* out, const DecimalRule& rule) {
-  const YAML::Node node = FindRequired(name, rule.required);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  static const std::regex kPattern("[0-9]{1,12}(\\.[0-9]{1,9})?");
-  std::string expected = StrCat("a decimal in quotes such as \"", rule.example, "\"");
-  if (!node.IsScalar()) return Wrong(name, node, expected);
-  if (KindOf(node) != ScalarKind::kQuoted || !std::regex_match(node.Scalar(), kPattern))
-    return Wrong(name, node, expected);
-  const double value = ToDouble(node.Scalar());
-  StrAppend(&expected, rule.exclusive ? " between " : " from ", rule.min, rule.exclusive ? " and " : " to ", rule.max);
-  const bool inside = rule.exclusive ? value > rule.min && value < rule.max : value >= rule.min && value <= rule.max;
-  if (!inside) return Wrong(name, node, expected);
-  *out = node.Scalar();
+  const Node* node = FindRequired(name, rule.required);
+  if (node == nullptr) return;
+  const std::string bounds = rule.below   ? StrCat(" between ", rule.above.value_or(0), " and ", *rule.below)
+                             : rule.above ? StrCat(" above ", *rule.above)
+                                          : "";
+  const bool decimal = node->kind == Kind::kQuoted && Matches(node->text, "^[0-9]{1,9}(\\.[0-9]{1,9})?$");
+  const double value = decimal ? ToDouble(node->text) : 0;
+  if (!decimal || (rule.above && value <= *rule.above) || (rule.below && value >= *rule.below))
+    return Wrong(name, *node, StrCat("a decimal in quotes such as \"", rule.example, "\"", bounds));
+  if (out != nullptr) *out = node->text;
 }
 
-void Section::Map(std::string_view name, StringMap* out) {
-  const YAML::Node node = Find(name);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  if (!node.IsMap()) return Wrong(name, node, "a map of names to text");
-  for (const auto& field : node) {
-    const std::string key = field.first.IsScalar() ? field.first.Scalar() : "";
-    const bool text = field.second.IsScalar() &&
-                      (KindOf(field.second) == ScalarKind::kText || KindOf(field.second) == ScalarKind::kQuoted);
-    if (key.empty() || !text) {
-      errors_->Add(StrCat(PathOf(name), "[", key, "]"), field.second,
-                   StrCat("expected text (in quotes), found ", Shown(field.second)));
-    } else {
-      (*out)[key] = field.second.Scalar();
+void Section::Map(std::string_view name, StringMap* out, const MapRule& rule) {
+  const Node* node = Find(name);
+  if (node == nullptr) return;
+  if (!node->IsMap()) return Wrong(name, *node, "a map of names to text");
+  if (node->fields.size() > rule.max_items)
+    return errors_->Add(PathOf(name), node->line,
+                        StrCat("expected at most ", rule.max_items, " names, found ", node->fields.size()));
+  for (const Field& field : node->fields) {
+    const std::string path = StrCat(PathOf(name), "[", field.key, "]");
+    if (node->Find(field.key) != &field.value) errors_->Add(path, field.line, "is given twice");
+    if (field.value.kind == Kind::kNull) continue;  // as good as absent
+    if (rule.whole_numbers_too && field.value.kind == Kind::kInt && field.value.text.front() != '-') continue;
+    if (const std::string expected = ExpectedText(field.value, rule.value); !expected.empty()) {
+      errors_->Add(path, field.value.line, StrCat("expected ", expected, ", found ", Shown(field.value)));
+    } else if (out != nullptr) {
+      (*out)[field.key] = field.value.text;
     }
   }
 }
 
-void Section::TextList(std::string_view name, std::vector<std::string>* out, size_t max_items, const TextRule& rule) {
-  const YAML::Node node = Find(name);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  if (!node.IsSequence()) return Wrong(name, node, "a list of text");
-  if (node.size() > max_items) return Wrong(name, node, StrCat("at most ", max_items, " items"));
-  for (size_t i = 0; i < node.size(); ++i) {
-    const YAML::Node item = node[i];
-    const bool text = item.IsScalar() && (KindOf(item) == ScalarKind::kText || KindOf(item) == ScalarKind::kQuoted);
-    const bool matches =
-        text && item.Scalar().size() <= rule.max_length &&
-        (rule.pattern.empty() || std::regex_match(item.Scalar(), std::regex(std::string(rule.pattern))));
-    if (matches) {
-      out->push_back(item.Scalar());
-    } else {
-      Wrong(StrCat(name, "[", i, "]"), item, rule.expected.empty() ? "text (in quotes)" : rule.expected);
+void Section::TextList(std::string_view name, std::vector<std::string>* out, const ListRule& rule,
+                       const TextRule& item) {
+  const Node* node = FindList(name, rule);
+  if (node == nullptr) return;
+  std::vector<std::string> seen;
+  for (size_t i = 0; i < node->items.size(); ++i) {
+    const Node& value = node->items[i];
+    if (const std::string expected = ExpectedText(value, item); !expected.empty()) {
+      errors_->Add(ItemPath(name, i), value.line, StrCat("expected ", expected, ", found ", Shown(value)));
+      continue;
     }
+    if (rule.unique && std::find(seen.begin(), seen.end(), value.text) != seen.end())
+      errors_->Add(ItemPath(name, i), value.line, StrCat("repeats \"", value.text, "\""));
+    seen.push_back(value.text);
   }
+  if (out != nullptr) *out = std::move(seen);
 }
 
-void Section::Raw(std::string_view name, RawYaml* out, bool list) {
-  const YAML::Node node = Find(name);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  if (list ? !node.IsSequence() : !node.IsMap()) return Wrong(name, node, list ? "a list" : "a map of fields");
-  YAML::Emitter emitter;
-  EmitFlow(node, emitter);
-  *out = emitter.c_str();
+void Section::Raw(std::string_view name, RawJson* out) {
+  if (const Node* node = Find(name)) *out = ToJson(*node);
 }
 
-void Section::Choice(std::string_view name, size_t* index, const std::string_view* names, size_t count, bool required) {
-  const YAML::Node node = FindRequired(name, required);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  const std::string value = node.IsScalar() ? node.Scalar() : "";
-  for (size_t i = 0; i < count; ++i) {
-    if (node.IsScalar() && value == names[i]) {
-      *index = i;
-      return;
-    }
+void Section::AtMost(size_t fields, bool any) {
+  any_ = any;
+  if (node_.fields.size() > fields)
+    errors_->Add(path_, node_.line, StrCat("expected at most ", fields, " fields, found ", node_.fields.size()));
+}
+
+std::optional<size_t> Section::Choice(std::string_view name, std::span<const std::string_view> names, bool required) {
+  const Node* node = FindRequired(name, required);
+  if (node == nullptr) return std::nullopt;
+  const auto it = std::find(names.begin(), names.end(), node->text);
+  if (it != names.end() && node->IsText()) return static_cast<size_t>(it - names.begin());
+  const std::string expected = StrCat("expected ", Listed(names), ", found ", Shown(*node));
+  if (it != names.end() && IsScalar(*node)) {  // Off, True
+    errors_->Add(PathOf(name), node->line,
+                 StrCat(expected, ", which without quotes is a truth value: write \"", node->text, "\""));
+  } else {
+    errors_->Add(PathOf(name), node->line,
+                 StrCat(expected, DidYouMean(IsScalar(*node) ? NearMiss(node->text, names) : "")));
   }
-  const std::string near = NearMiss(value, {names, names + count});
-  errors_->Add(PathOf(name), node,
-               StrCat("expected ", Quoted(names, count), ", found ", Shown(node), near.empty() ? "" : "; did you mean ",
-                      near, near.empty() ? "" : "?"));
-}
-
-void Section::Sub(std::string_view name, const std::function<void(Section&)>& read, bool required) {
-  const YAML::Node node = FindRequired(name, required);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  Section section(node, PathOf(name), errors_);
-  if (!section.valid()) return;
-  read(section);
-  section.Finish();
-}
-
-void Section::SubList(std::string_view name, size_t max_items, const std::function<void(Section&)>& read) {
-  const YAML::Node node = Find(name);
-  if (node.Type() == YAML::NodeType::Undefined) return;
-  if (!node.IsSequence()) return Wrong(name, node, "a list");
-  if (node.size() > max_items) return Wrong(name, node, StrCat("at most ", max_items, " items"));
-  for (size_t i = 0; i < node.size(); ++i) {
-    Section section(node[i], StrCat(PathOf(name), "[", i, "]"), errors_);
-    if (!section.valid()) continue;
-    read(section);
-    section.Finish();
-  }
+  return std::nullopt;
 }
 
 void Section::Finish() {
-  if (!valid_) return;
-  for (const auto& field : node_) {
-    const std::string key = field.first.IsScalar() ? field.first.Scalar() : "?";
-    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    const std::string near = NearMiss(key, known_);
-    const std::string hint =
-        near.empty() ? StrCat("; the fields here are ", Join(known_, ", ")) : StrCat("; did you mean ", near, "?");
-    errors_->Add(PathOf(key), field.first, StrCat("unknown field", hint));
+  if (!valid_ || any_ || errors_->unknown() == Unknown::kIgnored) return;
+  for (const Field& field : node_.fields) {
+    if (std::find(known_.begin(), known_.end(), field.key) != known_.end()) continue;
+    const std::string near = NearMiss(field.key, known_);
+    errors_->Add(PathOf(field.key), field.line,
+                 StrCat("unknown field",
+                        near.empty() ? StrCat("; the fields here are ", Join(known_, ", ")) : DidYouMean(near)));
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "absl/time/time.h"
+#include "lib/api/node.h"
 #include "lib/base/text.h"
 
 namespace patella::api {
@@ -22,6 +24,13 @@ void CheckModel(const InferenceDeploymentSpec& spec, std::vector<Violation>& out
   if (spec.model.token_secret_ref && scheme != "hf") {
     out.push_back({"spec.model.tokenSecretRef", "is only used with a hf:// uri: remove it"});
   }
+  const ModelShape& shape = spec.model.shape;
+  if (shape.kv_heads && shape.attention_heads && *shape.kv_heads > *shape.attention_heads) {
+    out.push_back({"spec.model.shape.kvHeads", "must be at most attentionHeads"});
+  }
+  if (spec.engine.type != EngineType::kPatella && spec.engine.image.empty()) {
+    out.push_back({"spec.engine.image", "is needed with this type of engine: only Patella's own has a default image"});
+  }
 }
 
 void CheckHardware(const InferenceDeploymentSpec& spec, std::vector<Violation>& out) {
@@ -36,6 +45,10 @@ void CheckHardware(const InferenceDeploymentSpec& spec, std::vector<Violation>& 
   }
   if (hardware.max_accelerators && *spec.tensor_parallel_size > *hardware.max_accelerators) {
     out.push_back({"spec.tensorParallelSize", "must be at most hardware.maxAccelerators"});
+  } else if (hardware.max_accelerators &&
+             *spec.tensor_parallel_size * spec.scaling.min_replicas > *hardware.max_accelerators) {
+    out.push_back({"spec.hardware.maxAccelerators",
+                   "must be at least tensorParallelSize times scaling.minReplicas, or the fewest replicas don't fit"});
   }
 }
 
@@ -48,7 +61,7 @@ void CheckLatency(const std::vector<LatencyObjective>& latency, std::vector<Viol
     }
     for (const LatencyObjective& other : latency) {
       if (latency[i].metric == LatencyMetric::kEndToEnd && other.metric == LatencyMetric::kTimeToFirstToken &&
-          latency[i].quantile == other.quantile && latency[i].target_ms < other.target_ms) {
+          ToDouble(latency[i].quantile) == ToDouble(other.quantile) && latency[i].target_ms < other.target_ms) {
         out.push_back(
             {path + ".targetMs", "EndToEnd includes TimeToFirstToken, so its target must not be the smaller"});
       }
@@ -65,8 +78,7 @@ void CheckObjectives(const ObjectivesSpec& objectives, std::vector<Violation>& o
 
 void CheckScaling(const InferenceDeploymentSpec& spec, std::vector<Violation>& out) {
   if (spec.scaling.min_replicas > spec.scaling.max_replicas) {
-    out.push_back(
-        {"spec.scaling.minReplicas", StrCat("must be at most maxReplicas, which is ", spec.scaling.max_replicas)});
+    out.push_back({"spec.scaling.minReplicas", "must be at most maxReplicas, which is 8 unless set"});
   }
   const QueueSpec& queue = spec.admission.queue;
   if (queue.max_requests > 0 && queue.max_wait_ms == 0) {
@@ -83,6 +95,32 @@ void CheckScaling(const InferenceDeploymentSpec& spec, std::vector<Violation>& o
   }
 }
 
+void CheckPod(const PodSpec& pod, std::vector<Violation>& out) {
+  for (const auto& [key, value] : pod.labels) {
+    if (key.starts_with("patella.dev/"))
+      out.push_back({"spec.pod.labels", "labels that begin with patella.dev/ belong to Patella"});
+  }
+  if (pod.tolerations.empty()) return;
+  const absl::StatusOr<Node> tolerations = LoadJson(pod.tolerations);
+  if (!tolerations.ok()) return out.push_back({"spec.pod.tolerations", std::string(tolerations.status().message())});
+  for (size_t i = 0; i < tolerations->items.size(); ++i) {
+    const Node* relation = tolerations->items[i].Find("operator");
+    const Node* value = tolerations->items[i].Find("value");
+    if (relation != nullptr && relation->text == "Exists" && value != nullptr && !value->IsAbsent() &&
+        !value->text.empty()) {
+      out.push_back({StrCat("spec.pod.tolerations[", i, "].value"), "is not used with operator: Exists: remove it"});
+    }
+  }
+}
+
+void CheckParameter(const char* name, const CurveParameter& parameter, std::vector<Violation>& out) {
+  const double value = ToDouble(parameter.value);
+  if ((!parameter.low.empty() && ToDouble(parameter.low) > value) ||
+      (!parameter.high.empty() && value > ToDouble(parameter.high))) {
+    out.push_back({StrCat("spec.law.", name, ".value"), "must lie between low and high"});
+  }
+}
+
 }  // namespace
 
 std::vector<Violation> Validate(const InferenceDeployment& deployment) {
@@ -91,6 +129,7 @@ std::vector<Violation> Validate(const InferenceDeployment& deployment) {
   CheckHardware(deployment.spec, out);
   CheckObjectives(deployment.spec.objectives, out);
   CheckScaling(deployment.spec, out);
+  CheckPod(deployment.spec.pod, out);
   return out;
 }
 
@@ -98,6 +137,24 @@ std::vector<Violation> Validate(const AcceleratorClass& accelerator) {
   std::vector<Violation> out;
   if (accelerator.accelerators_per_node == 1 && accelerator.interconnect_gbps > 0) {
     out.push_back({"spec.interconnectGBps", "has no meaning with one accelerator a node: remove it"});
+  }
+  if (!accelerator.usable_memory_gb.empty() &&
+      ToDouble(accelerator.usable_memory_gb) > accelerator.memory_gib * 1.073741824) {
+    out.push_back({"spec.usableMemoryGB", "must be at most memoryGiB (1 GiB is 1.074 GB)"});
+  }
+  return out;
+}
+
+std::vector<Violation> Validate(const ServingCurve& curve) {
+  std::vector<Violation> out;
+  CheckParameter("a", curve.spec.law.a, out);
+  CheckParameter("b", curve.spec.law.b, out);
+  if (curve.spec.law.cap) CheckParameter("cap", *curve.spec.law.cap, out);
+  absl::Time started, finished;
+  if (absl::ParseTime(absl::RFC3339_full, curve.spec.measurement.started_at, &started, nullptr) &&
+      absl::ParseTime(absl::RFC3339_full, curve.spec.measurement.finished_at, &finished, nullptr) &&
+      started > finished) {
+    out.push_back({"spec.measurement.startedAt", "must not be after finishedAt"});
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// Constraints between fields: what a cluster checks with CEL, in the same words. Pure.
+// Constraints between fields: what a cluster checks with CEL, in the same words; tools/generate_api.py
+// refuses a CEL rule whose message is not given here. Pure.
 #pragma once
 
 #include <string>
@@ -6,6 +7,7 @@
 
 #include "lib/api/accelerator_class.h"
 #include "lib/api/inference_deployment.h"
+#include "lib/api/serving_curve.h"
 
 namespace patella::api {
 
@@ -16,5 +18,6 @@ struct Violation {
 
 std::vector<Violation> Validate(const InferenceDeployment& deployment);
 std::vector<Violation> Validate(const AcceleratorClass& accelerator);
+std::vector<Violation> Validate(const ServingCurve& curve);
 
 }  // namespace patella::api

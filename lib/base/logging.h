@@ -22,7 +22,8 @@ struct LogField {
   LogField(std::string_view k, std::string_view v) : key(k), value(v) {}
   LogField(std::string_view k, const char* v) : key(k), value(v) {}
   LogField(std::string_view k, const std::string& v) : key(k), value(v) {}
-  LogField(std::string_view k, const absl::Status& v) : key(k), value(v.ToString()) {}
+  LogField(std::string_view k, const absl::Status& v)
+      : key(k), value(v.ToString(absl::StatusToStringMode::kWithNoExtraData)) {}
 
   std::string_view key;
   std::string value;

@@ -49,7 +49,7 @@ class Controller {
  public:
   using KeysOf = std::function<std::vector<ObjectKey>(const Change&)>;
 
-  // The objects themselves. A change of resourceVersion alone does not reconcile: before and after must differ.
+  // The objects themselves. An update that changes nothing but resourceVersion (and managedFields) does not reconcile.
   void ReconcileOn(Cache& cache);
   // Their controller, if it is of that kind.
   void ReconcileOwnerOf(Cache& cache, std::string_view owner_kind);
@@ -64,7 +64,7 @@ class Controller {
   friend class Manager;
   Controller(ControllerOptions options, ReconcileFunction reconcile, const Clock& clock, metrics::Metrics* metrics);
   void Start();
-  void StopWorkers();
+  void Stop();
   struct Impl;
   std::shared_ptr<Impl> impl_;  // handlers hold it too
 };

@@ -19,7 +19,9 @@ constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first
 constexpr double kLeastDeviation = 0.02;
 constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
 constexpr double kDeadBand = 0.05;
+constexpr double kPromptShare = 0.9;  // of a time-to-first-token target, for waiting and being computed
 constexpr double kRise = 1.12, kRisePeriod_s = 2;
+constexpr double kSmallRisePeriod_s = 10;  // for one more request, so that a limit between two numbers does not flutter
 constexpr double kDeepestFall = 0.6;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8, kDeepestCut = 0.75;
 constexpr size_t kGuardStreams = 25, kMostRecent = 50, kPromises = 120;
@@ -146,6 +148,17 @@ int LimitTracker::Best() const {
   return best;
 }
 
+int64_t LimitTracker::PromptBudget() const {
+  double target_ms = kInfinity;
+  for (const Target& t : config_.targets) {
+    if (t.metric == LatencyMetric::kTimeToFirstToken) target_ms = std::min(target_ms, t.target_ms);
+  }
+  const double prompt_ms = level_ * config_.model.prompt_ms_per_token;
+  if (target_ms == kInfinity || prompt_ms <= 0) return 0;
+  const double left_ms = kPromptShare * target_ms - level_ * config_.model.StepMs(limit_);
+  return static_cast<int64_t>(std::max(input_tokens_, left_ms / prompt_ms));
+}
+
 void LimitTracker::OnPromptComputed(int prompt_tokens) {
   prompt_tokens_ += prompt_tokens;
   input_tokens_ += (prompt_tokens - input_tokens_) / kPayloadMemory;
@@ -218,6 +231,27 @@ TrackMove LimitTracker::MoveTo(int limit, const std::string& reason, std::string
   return {limit, reason, std::move(evidence)};
 }
 
+TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, double now_s) {
+  std::vector<Spread> spreads;
+  for (const Target& target : targets) {
+    Spread spread{.mean = 0, .variance = std::pow(PriorDeviation(target.metric), 2), .streams = kPriorStreams};
+    for (size_t i = 0; i < config_.targets.size(); ++i) {
+      if (config_.targets[i].metric == target.metric) spread = spreads_[i];
+    }
+    spreads.push_back(spread);
+  }
+  const bool same_targets = config_.targets == targets;
+  config_.targets = std::move(targets);
+  config_.most = std::max(1, most);
+  spreads_ = std::move(spreads);
+  recent_.assign(config_.targets.size(), {});
+  promises_.clear();
+  if (config_.targets.empty() || (same_targets && limit_ <= config_.most)) {
+    return limit_ > config_.most ? MoveTo(config_.most, "ceiling", "", now_s) : TrackMove{};
+  }
+  return MoveTo(Best(), same_targets ? "ceiling" : "objectives", "", now_s);
+}
+
 TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
   if (config_.targets.empty()) return {};
   FollowLevel();
@@ -236,7 +270,8 @@ TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
     };
     if (best < limit_ * (1 - kDeadBand)) {
       move = MoveTo(std::max(best, static_cast<int>(kDeepestFall * limit_)), "track", evidence(), now_s);
-    } else if (best > limit_ * (1 + kDeadBand) && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s) {
+    } else if (best > limit_ * (1 + kDeadBand) && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s &&
+               (best > limit_ + 1 || now_s >= epoch_s_ + kSmallRisePeriod_s)) {
       last_rise_s_ = now_s;
       move = MoveTo(std::min(best, std::max(limit_ + 1, static_cast<int>(kRise * limit_))), "track", evidence(), now_s);
     }

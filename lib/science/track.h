@@ -14,6 +14,7 @@
 // fewer miss than would be allowed. Pure and deterministic; times in seconds. Not thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <vector>
@@ -71,7 +72,13 @@ class LimitTracker {
   void OnStream(const TrackedStream& stream);
   TrackMove OnTick(int in_flight, double now_s);  // about once a second
 
+  // The user wants something else: other targets, or another ceiling. What was learned of the server stays.
+  TrackMove Retarget(std::vector<Target> targets, int most, double now_s);
+
   int limit() const { return limit_; }
+  // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
+  // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
+  int64_t PromptBudget() const;
   double level() const { return level_; }  // s
 
  private:
@@ -91,7 +98,7 @@ class LimitTracker {
   TrackMove Guard(double now_s);
   TrackMove MoveTo(int limit, const std::string& reason, std::string evidence, double now_s);
 
-  const TrackConfig config_;
+  TrackConfig config_;
   int limit_;
   double level_ = 1, input_tokens_, output_tokens_;
   std::vector<Spread> spreads_;             // one a target

@@ -17,6 +17,7 @@ struct Target {
   LatencyMetric metric = LatencyMetric::kTimePerOutputToken;
   double quantile = 0.9;
   double target_ms = 0;  // EndToEnd: of the whole request, queue and prefill included
+  bool operator==(const Target&) const = default;
 };
 
 // Wilson score interval of successes/n; z = 1.645: 90 % two-sided. [0, 1] if n = 0.

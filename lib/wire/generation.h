@@ -31,6 +31,9 @@ struct GenerateCall {
   bool ignore_eos = false;
   bool stream = false;
   bool include_usage = false;     // OpenAI: usage in a last event
+  bool logprobs = false;          // OpenAI: of the answer's tokens
+  int top_tokens = 0;             // with each token of the answer, the likeliest ones at its place
+  bool prompt_logprobs = false;   // TGI: of the prompt's tokens
   bool details = false;           // TGI
   bool return_full_text = false;  // TGI
 };
@@ -38,8 +41,11 @@ struct GenerateCall {
 struct TokenText {
   int32_t id = 0;
   std::string text;
-  float logprob = 0;
+  float logprob = 0;  // natural; NaN: none, as before a prompt's first token
   bool special = false;
+  std::string bytes;           // of this token alone; may be a part of a code point
+  size_t start = 0;            // code points of the answer before it
+  std::vector<TokenText> top;  // the likeliest at its place, best first
 };
 
 enum class FinishReason { kNone, kLength, kEndToken, kStopSequence };
@@ -49,6 +55,7 @@ struct Answer {
   std::string text;
   FinishReason finish = FinishReason::kNone;
   std::vector<TokenText> tokens;
+  std::vector<TokenText> prompt;  // with logprobs, if asked for
   int prompt_tokens = 0;
   int generated_tokens = 0;
   std::optional<uint64_t> seed;

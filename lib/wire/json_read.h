@@ -41,7 +41,9 @@ class Reader {
     const Json* v = Find(key);
     if (v == nullptr) return;
     if (!v->is_number_integer() || v->get<double>() < low || v->get<double>() > high) {
-      return Expect(key, ("an integer of at least " + std::to_string(low)).c_str());
+      const bool bounded = high < std::numeric_limits<int>::max();
+      const std::string what = "an integer of at least " + std::to_string(low);
+      return Expect(key, (bounded ? what + " and at most " + std::to_string(high) : what).c_str());
     }
     *out = v->get<int>();
   }
@@ -95,11 +97,5 @@ class Reader {
   const Json& object_;
   absl::Status status_;
 };
-
-// Text from a model need not be UTF-8 until it is whole.
-template <typename J>
-std::string Dump(const J& value) {
-  return value.dump(-1, ' ', false, J::error_handler_t::replace);
-}
 
 }  // namespace patella::wire

@@ -1,11 +1,13 @@
 #include "lib/wire/openai.h"
 
 #include "lib/wire/json_read.h"
+#include "lib/wire/json_write.h"
+#include "lib/wire/openai_logprobs.h"
 
 namespace patella::wire {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
+constexpr int kMostCompletionLogprobs = 5, kMostChatLogprobs = 20;  // OpenAI's
 
 const char* FinishName(FinishReason reason) { return reason == FinishReason::kLength ? "length" : "stop"; }
 
@@ -32,7 +34,6 @@ void ReadCommon(Reader& r, GenerateCall* call) {
   r.Refuse("best_of", {1}, "one answer a prompt");
   r.Refuse("frequency_penalty", {0, 0.0}, "use repetition_penalty");
   r.Refuse("presence_penalty", {0, 0.0}, "use repetition_penalty");
-  r.Refuse("logprobs", {false, 0}, "use TGI's /generate with details, which gives them");
   r.Refuse("logit_bias", {Json::object()}, "no token bias");
 }
 
@@ -111,6 +112,10 @@ absl::StatusOr<GenerateCall> ParseCompletionCall(std::string_view body) {
   Reader r(*object);
   ReadPrompt(r, &call);
   ReadCommon(r, &call);
+  if (const Json* logprobs = r.Find("logprobs"); logprobs != nullptr && *logprobs != Json(false)) {
+    r.Int("logprobs", &call.top_tokens, 0, kMostCompletionLogprobs);
+    call.logprobs = true;
+  }
   r.Refuse("echo", {false}, "send the prompt's text yourself");
   r.Refuse("suffix", {""}, "no fill-in-the-middle");
   if (!r.status().ok()) return r.status();
@@ -131,6 +136,9 @@ absl::StatusOr<GenerateCall> ParseChatCall(std::string_view body) {
   } else {
     for (const Json& message : *messages) ReadMessage(message, r, &call);
   }
+  r.Bool("logprobs", &call.logprobs);
+  r.Int("top_logprobs", &call.top_tokens, 0, kMostChatLogprobs);
+  if (call.top_tokens > 0 && !call.logprobs) r.Fail("`top_logprobs` needs `logprobs` to be true");
   r.Refuse("tools", {Json::array()}, "no tool calls yet");
   if (const Json* format = r.Find("response_format"); format != nullptr && *format != Json({{"type", "text"}})) {
     r.Fail("`response_format` is not supported: only {\"type\": \"text\"}");
@@ -151,7 +159,7 @@ std::string OpenAiAnswer(const OpenAiHead& head, const std::vector<Answer>& answ
     } else {
       choice["text"] = answers[i].text;
     }
-    choice["logprobs"] = nullptr;
+    choice["logprobs"] = Logprobs(head, answers[i].tokens);
     choice["finish_reason"] = FinishName(answers[i].finish);
     body["choices"].push_back(std::move(choice));
     prompt_tokens += answers[i].prompt_tokens;
@@ -161,7 +169,8 @@ std::string OpenAiAnswer(const OpenAiHead& head, const std::vector<Answer>& answ
   return Dump(body);
 }
 
-std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, bool first, FinishReason finish) {
+std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, std::span<const TokenText> tokens,
+                        bool first, FinishReason finish) {
   OrderedJson body = Head(head, "chat.completion.chunk");
   OrderedJson choice = {{"index", index}};
   if (head.chat) {
@@ -172,7 +181,7 @@ std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text
   } else {
     choice["text"] = text;
   }
-  choice["logprobs"] = nullptr;
+  choice["logprobs"] = tokens.empty() ? OrderedJson(nullptr) : Logprobs(head, tokens);
   choice["finish_reason"] = finish == FinishReason::kNone ? OrderedJson(nullptr) : OrderedJson(FinishName(finish));
   body["choices"] = OrderedJson::array();
   body["choices"].push_back(std::move(choice));

@@ -1,6 +1,7 @@
 // OpenAI's bodies: /v1/completions, /v1/chat/completions, /v1/models. Errors: InvalidArgument is 400, OutOfRange is 422.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,11 +20,14 @@ struct OpenAiHead {
   std::string model;
   int64_t created = 0;  // seconds since the epoch
   bool chat = false;
+  bool logprobs = false;  // choices carry those of their tokens
 };
 
 std::string OpenAiAnswer(const OpenAiHead& head, const std::vector<Answer>& answers);
-// A stream event with a piece of choice `index`'s text; `first` adds the role (chat); `finish` other than kNone ends the choice.
-std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, bool first, FinishReason finish);
+// A stream event with a piece of choice `index`'s text and the tokens that begin in it; `first` adds the role (chat); `finish` other
+// than kNone ends the choice.
+std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, std::span<const TokenText> tokens,
+                        bool first, FinishReason finish);
 std::string OpenAiUsageChunk(const OpenAiHead& head, int prompt_tokens, int completion_tokens);
 std::string OpenAiModels(std::string_view model, int64_t created, int max_total_tokens);
 

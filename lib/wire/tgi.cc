@@ -1,11 +1,12 @@
 #include "lib/wire/tgi.h"
 
 #include "lib/wire/json_read.h"
+#include "lib/wire/json_write.h"
 
 namespace patella::wire {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
+constexpr int kMostTopTokens = 5;  // TGI's
 
 const char* FinishName(FinishReason reason) {
   switch (reason) {
@@ -19,7 +20,13 @@ const char* FinishName(FinishReason reason) {
 }
 
 OrderedJson TokenJson(const TokenText& token) {
-  return {{"id", token.id}, {"text", token.text}, {"logprob", token.logprob}, {"special", token.special}};
+  return {{"id", token.id}, {"text", token.text}, {"logprob", Number(token.logprob)}, {"special", token.special}};
+}
+
+OrderedJson TopJson(const TokenText& token) {
+  OrderedJson list = OrderedJson::array();
+  for (const TokenText& top : token.top) list.push_back(TokenJson(top));
+  return list;
 }
 
 OrderedJson Details(const Answer& answer) {
@@ -31,7 +38,6 @@ OrderedJson Details(const Answer& answer) {
 void ReadParameters(const Json& parameters, GenerateCall* call, absl::Status* status) {
   Reader r(parameters);
   bool do_sample = false;
-  bool decoder_input_details = false;
   r.Int("max_new_tokens", &call->max_new_tokens, 1);
   r.Int("truncate", &call->truncate, 1);
   r.Int("top_k", &call->sampling.top_k, 1);
@@ -44,14 +50,18 @@ void ReadParameters(const Json& parameters, GenerateCall* call, absl::Status* st
   r.Bool("details", &call->details);
   r.Bool("return_full_text", &call->return_full_text);
   r.Bool("ignore_eos", &call->ignore_eos);
-  r.Bool("decoder_input_details", &decoder_input_details);
-  if (decoder_input_details) r.Fail("`decoder_input_details` is not supported: prompt logprobs are not kept");
+  r.Bool("decoder_input_details", &call->prompt_logprobs);
+  if (call->prompt_logprobs) call->details = true;
+  r.Int("top_n_tokens", &call->top_tokens, 0);
+  if (call->top_tokens > kMostTopTokens) {
+    r.Fail("`top_n_tokens` must be >= 0 and <= " + std::to_string(kMostTopTokens) +
+           ". Given: " + std::to_string(call->top_tokens));
+  }
   r.Refuse("best_of", {1, 0}, "one answer a request");
   r.Refuse("grammar", {}, "no constrained decoding");
   r.Refuse("watermark", {false}, "no watermarking");
   r.Refuse("frequency_penalty", {0, 0.0}, "use repetition_penalty");
   r.Refuse("typical_p", {1, 1.0}, "use top_p");
-  r.Refuse("top_n_tokens", {0}, "only the chosen token's logprob is given");
   if (r.Find("temperature") != nullptr && call->sampling.temperature <= 0)
     r.Fail("`temperature` must be strictly positive");
   if (r.Find("repetition_penalty") != nullptr && call->sampling.repetition_penalty <= 0) {
@@ -95,8 +105,15 @@ std::string TgiAnswer(const Answer& answer, bool details, bool as_array) {
   if (details) {
     OrderedJson d = Details(answer);
     d["prefill"] = OrderedJson::array();
+    for (const TokenText& token : answer.prompt)
+      d["prefill"].push_back({{"id", token.id}, {"text", token.text}, {"logprob", Number(token.logprob)}});
     d["tokens"] = OrderedJson::array();
-    for (const TokenText& token : answer.tokens) d["tokens"].push_back(TokenJson(token));
+    OrderedJson top = OrderedJson::array();
+    for (const TokenText& token : answer.tokens) {
+      d["tokens"].push_back(TokenJson(token));
+      if (!token.top.empty()) top.push_back(TopJson(token));
+    }
+    if (!top.empty()) d["top_tokens"] = std::move(top);
     body["details"] = std::move(d);
   }
   if (!as_array) return Dump(body);
@@ -108,6 +125,7 @@ std::string TgiAnswer(const Answer& answer, bool details, bool as_array) {
 std::string TgiEvent(int index, const TokenText& token, const Answer* last, bool details) {
   OrderedJson event = {
       {"index", index}, {"token", TokenJson(token)}, {"generated_text", nullptr}, {"details", nullptr}};
+  if (!token.top.empty()) event["top_tokens"] = TopJson(token);
   if (last != nullptr) {
     event["generated_text"] = last->text;
     if (details) {

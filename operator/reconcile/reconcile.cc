@@ -1,12 +1,20 @@
 #include "operator/reconcile/reconcile.h"
 
+#include <algorithm>
+#include <tuple>
+
 #include "lib/base/text.h"
+#include "lib/science/cost.h"
+#include "operator/reconcile/conditions.h"
+#include "operator/reconcile/handover.h"
+#include "operator/reconcile/model_source.h"
+#include "operator/reconcile/pod.h"
+#include "operator/reconcile/settings.h"
 
 namespace patella::reconcile {
 namespace {
 
-constexpr int kClientPort = 8080;
-constexpr int kAdminPort = 8081;
+constexpr int kClientServicePort = 80;
 
 // FNV-1a, each part followed by a separator so that ("ab", "c") and ("a", "bc") differ.
 class Hasher {
@@ -25,86 +33,276 @@ class Hasher {
   uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
-std::string ImageOf(const Inputs& inputs) {
-  const std::string& own = inputs.deployment.spec.engine.image;
-  return own.empty() ? inputs.images.engine : own;
+// What the wanted revision is made of.
+struct Wanted {
+  Images images;
+  Choice choice;
+  std::string revision;
+  int pod_version = kPodVersion;
+  const RevisionView* view = nullptr;  // its Deployment, if it exists
+};
+
+// Serving ones first, then those with most ready pods.
+std::vector<const RevisionView*> InOrder(const std::vector<RevisionView>& revisions) {
+  std::vector<const RevisionView*> order;
+  for (const RevisionView& view : revisions) order.push_back(&view);
+  std::sort(order.begin(), order.end(), [](const RevisionView* a, const RevisionView* b) {
+    return std::tuple(a->role, -a->ready, std::string_view(a->hash)) <
+           std::tuple(b->role, -b->ready, std::string_view(b->hash));
+  });
+  return order;
 }
 
-Container EngineContainer(const Inputs& inputs) {
-  Container c;
-  c.name = "engine";
-  c.image = ImageOf(inputs);
-  c.args = inputs.deployment.spec.engine.args;
-  c.env = EngineSettings(inputs);
-  c.ports = {{"engine", inputs.placement.engine_port}};
-  // kubelet cannot reach the engine's loopback: it asks the sidecar.
-  c.startup_probe = HttpProbe{"/engine/startupz", "admin", 5, 360};
-  c.liveness_probe = HttpProbe{"/engine/livez", "admin", 10, 3};
-  c.pre_stop_path = "/drain";
-  return c;
+Images WithUsersEngine(const api::InferenceDeployment& deployment, Images images) {
+  if (!deployment.spec.engine.image.empty()) images.engine = deployment.spec.engine.image;
+  return images;
 }
 
-Container SidecarContainer(const Inputs& inputs, const std::string& revision) {
-  Container c;
-  c.name = "sidecar";
-  c.image = inputs.images.sidecar;
-  c.env = SidecarSettings(inputs, revision);
-  c.ports = {{"http", kClientPort}, {"admin", kAdminPort}};
-  c.startup_probe = HttpProbe{"/healthz", "admin", 1, 30};
-  c.readiness_probe = HttpProbe{"/readyz", "admin", 2, 1};
-  c.liveness_probe = HttpProbe{"/healthz", "admin", 10, 3};
-  c.native_sidecar = true;
-  return c;
+// A choice is kept for as long as the spec allows it; without one to keep, theory chooses.
+Choice KeptOrChosen(const Inputs& inputs, const std::vector<const RevisionView*>& order, Refusal* refusal) {
+  Choice choice;
+  for (const RevisionView* view : order) {
+    if (Reuse(inputs, view->accelerator_class, view->tensor_parallel_size, &choice)) return choice;
+  }
+  for (const RevisionView* view : order) {  // deleting a class by mistake must move no pod
+    const bool gone = !view->accelerator_class.empty() && FindClass(inputs, view->accelerator_class) == nullptr;
+    if (gone && view->ready > 0 && inputs.deployment.spec.hardware.accelerator_classes.empty()) {
+      *refusal = {"AcceleratorClassMissing",
+                  StrCat("AcceleratorClass ", view->accelerator_class, ", which revision ", view->hash,
+                         " runs on, is gone: create it again, or "
+                         "name another in spec.hardware.acceleratorClasses")};
+      return choice;
+    }
+  }
+  return Choose(inputs, refusal);
 }
 
-Deployment DeploymentOf(const Inputs& inputs, const std::string& revision, const Labels& labels) {
+Wanted WantedOf(const Inputs& inputs, Refusal* refusal) {
+  const api::InferenceDeployment& deployment = inputs.deployment;
+  Wanted wanted;
+  if (inputs.placement.local) {
+    wanted.images = WithUsersEngine(deployment, inputs.images);
+    wanted.choice.tensor_parallel_size = deployment.spec.tensor_parallel_size.value_or(1);
+    wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
+    return wanted;
+  }
+  const std::vector<const RevisionView*> order = InOrder(inputs.revisions);
+  if (deployment.spec.update_policy == api::UpdatePolicy::kManual) {
+    for (const RevisionView* view : order) {
+      wanted.images = WithUsersEngine(deployment, view->images);
+      if (!Reuse(inputs, view->accelerator_class, view->tensor_parallel_size, &wanted.choice)) continue;
+      wanted.pod_version = view->pod_version;
+      wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice, wanted.pod_version);
+      if (wanted.revision == view->hash) return wanted.view = view, wanted;
+    }
+  }
+  wanted.pod_version = kPodVersion;
+  wanted.images = WithUsersEngine(deployment, inputs.images);
+  wanted.choice = KeptOrChosen(inputs, order, refusal);
+  wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
+  for (const RevisionView* view : order) {
+    if (view->hash == wanted.revision) wanted.view = view;
+  }
+  return wanted;
+}
+
+Refusal CheckEngine(const Inputs& inputs, const Wanted& wanted) {
   const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
+  if (inputs.placement.local) return {};
+  if (spec.engine.type != api::EngineType::kPatella && spec.engine.image.empty()) {
+    return {"EngineImageMissing", StrCat("spec.engine.image is needed with engine.type ", api::NameOf(spec.engine.type),
+                                         ": only Patella's own engine has a default image")};
+  }
+  const int each = wanted.choice.accelerators();
+  if (spec.hardware.max_accelerators && each > *spec.hardware.max_accelerators) {
+    return {"MaxAcceleratorsTooSmall",
+            StrCat("one replica takes ", each, " accelerators; spec.hardware.maxAccelerators is ",
+                   *spec.hardware.max_accelerators)};
+  }
+  return {};
+}
+
+Labels CommonLabels(const Inputs& inputs) {
+  return {{kManagedByLabel, kManagedBy}, {kDeploymentLabel, inputs.deployment.metadata.name}};
+}
+
+Labels RevisionLabels(const Inputs& inputs, const std::string& revision, Role role) {
+  Labels labels = CommonLabels(inputs);
+  labels[kRevisionLabel] = revision;
+  labels[kRoleLabel] = LabelOf(role);
+  return labels;
+}
+
+Labels ServingSelector(const Inputs& inputs) {
+  return {{kDeploymentLabel, inputs.deployment.metadata.name}, {kRoleLabel, std::string(LabelOf(Role::kServing))}};
+}
+
+Deployment DeploymentOf(const Inputs& inputs, const Wanted& wanted, const ModelSource& model, const HandOver& hand_over,
+                        Role role) {
   Deployment d;
-  d.name = StrCat(inputs.deployment.metadata.name, "-", revision);
-  d.labels = labels;
-  d.selector = {{"patella.dev/deployment", inputs.deployment.metadata.name}, {"patella.dev/revision", revision}};
-  d.replicas = spec.replicas;
-  d.pod.labels = spec.pod.labels;
-  for (const auto& [name, value] : labels) d.pod.labels[name] = value;
-  d.pod.annotations = spec.pod.annotations;
-  d.pod.node_selector = spec.pod.node_selector;
-  d.pod.containers = {SidecarContainer(inputs, revision), EngineContainer(inputs)};
-  d.pod.termination_grace_seconds = spec.drain_max_seconds + 10;
+  d.name = NameOf(inputs, wanted.revision);
+  d.labels = RevisionLabels(inputs, wanted.revision, role);
+  d.annotations = {{kClassAnnotation, wanted.choice.accelerator_class},
+                   {kTensorParallelAnnotation, StrCat(wanted.choice.tensor_parallel_size)},
+                   {kPodVersionAnnotation, StrCat(wanted.pod_version)}};
+  d.selector = {{kDeploymentLabel, inputs.deployment.metadata.name}, {kRevisionLabel, wanted.revision}};
+  d.replicas = hand_over.wanted;
+  d.max_surge = hand_over.may_surge ? 1 : 0;
+  d.max_unavailable = hand_over.may_surge ? 0 : 1;
+  d.progress_deadline_seconds = EngineStartSeconds(inputs.deployment.spec.model) +
+                                2 * inputs.deployment.spec.tuning.max_calibration_seconds + 300;
+  d.pod = PodOf({inputs, wanted.revision, wanted.images, wanted.choice, model, d.labels});
   return d;
 }
 
-ConfigMap SettingsOf(const Inputs& inputs, const std::string& revision, const Labels& labels) {
-  ConfigMap map;
-  map.name = StrCat(inputs.deployment.metadata.name, "-", revision);
-  map.labels = labels;
-  map.immutable = true;
-  for (const Env& env : EngineSettings(inputs)) map.settings[env.name] = env.value;
-  map.settings["OBJECTIVES"] = ObjectivesJson(inputs.deployment.spec.objectives);
+ConfigMap MapOf(std::string name, Labels labels, const std::vector<Env>& settings, bool immutable) {
+  ConfigMap map{.name = std::move(name), .labels = std::move(labels), .immutable = immutable};
+  map.labels.erase(kRoleLabel);  // it changes, these need not
+  for (const Env& env : settings) map.settings[env.name] = env.value;
   return map;
 }
 
-Service ServiceOf(const Inputs& inputs, Labels labels) {
-  Service service;
-  service.name = inputs.deployment.metadata.name;
-  labels.erase("patella.dev/revision");
-  labels.erase("patella.dev/role");
-  service.labels = labels;
-  service.selector = {{"patella.dev/deployment", inputs.deployment.metadata.name}, {"patella.dev/role", "serving"}};
-  service.ports = {{"http", kClientPort}};
-  return service;
+void AddShared(const Inputs& inputs, Plan* plan) {
+  const std::string& name = inputs.deployment.metadata.name;
+  const Labels labels = CommonLabels(inputs);
+  const api::PodSpec& pod = inputs.deployment.spec.pod;
+  plan->services = {{name, labels, ServingSelector(inputs), {{"http", kClientServicePort, kClientPort}}},
+                    {NameOf(inputs, "pods"),
+                     labels,
+                     {{kDeploymentLabel, name}},
+                     {{"http", kClientPort}, {"admin", kAdminPort}, {"peers", kPeerPort}},
+                     true}};
+  if (inputs.placement.local) return;
+  const std::string tuner = NameOf(inputs, "autotuner");
+  plan->access = Access{tuner, labels, pod.service_account_name.empty() ? tuner : pod.service_account_name, name};
+  plan->disruption_budget = DisruptionBudget{name, labels, ServingSelector(inputs)};
+  const std::string service = StrCat(NameOf(inputs, "pods"), ".", inputs.deployment.metadata.namespace_name, ".svc");
+  plan->peers = PeerSecret{NameOf(inputs, "peers"), labels, {service, StrCat("*.", service)}};
+}
+
+RevisionLoad LoadOf(const RevisionView& view) {
+  return {view.accelerators, view.wanted, view.present, view.ready, view.observed};
+}
+
+bool Gone(const RevisionView& view) { return view.observed && view.wanted == 0 && view.present == 0; }
+
+RevisionStatus StatusOf(const RevisionView& view, Role role) {
+  return {view.hash, role, view.accelerator_class, view.tensor_parallel_size, view.present, view.ready};
+}
+
+std::string UpdateText(const Inputs& inputs, const Wanted& wanted) {
+  const Images newest = WithUsersEngine(inputs.deployment, inputs.images);
+  std::string text;
+  if (wanted.images.engine != newest.engine)
+    text = StrCat("engine ", newest.engine, " (now ", wanted.images.engine, ")");
+  if (wanted.images.sidecar != newest.sidecar)
+    StrAppend(&text, text.empty() ? "" : ", ", "sidecar ", newest.sidecar, " (now ", wanted.images.sidecar, ")");
+  if (wanted.pod_version != kPodVersion)
+    StrAppend(&text, text.empty() ? "" : ", ", "a newer layout of the pod, without which spec.pod changes nothing");
+  return text;
+}
+
+std::string CostOf(const Inputs& inputs, const Choice& choice, int replicas) {
+  const api::AcceleratorClass* c = FindClass(inputs, choice.accelerator_class);
+  if (c == nullptr) return "";
+  const auto price = science::ParseMoney(c->price_per_node_hour);
+  if (!price.ok()) return "";
+  return ToText(science::CostPerHour(*price, c->accelerators_per_node, choice.accelerators(), replicas).accelerators);
+}
+
+int ClampedReplicas(const api::InferenceDeploymentSpec& spec) {
+  return std::clamp(spec.replicas, std::min(spec.scaling.min_replicas, spec.scaling.max_replicas),
+                    spec.scaling.max_replicas);
+}
+
+// The figures that are true whatever is planned.
+void Observe(const Inputs& inputs, Plan* plan) {
+  plan->status.observed_generation = inputs.generation;
+  plan->status.selector =
+      StrCat(kDeploymentLabel, "=", inputs.deployment.metadata.name, ",", kRoleLabel, "=", LabelOf(Role::kServing));
+  for (const RevisionView* view : InOrder(inputs.revisions)) {
+    plan->status.replicas += view->present;
+    plan->status.ready_replicas += view->ready;
+    plan->status.revisions.push_back(StatusOf(*view, view->role));
+  }
+  std::sort(plan->status.revisions.begin(), plan->status.revisions.end(),
+            [](const RevisionStatus& a, const RevisionStatus& b) { return a.hash < b.hash; });
+}
+
+void SetRole(Plan* plan, const std::string& revision, Role role) {
+  for (RevisionStatus& r : plan->status.revisions) {
+    if (r.hash == revision) r.role = role;
+  }
+}
+
+Plan Held(const Situation& situation, Plan plan) {
+  plan.hold = true;
+  plan.conditions = ConditionsOf(situation);
+  return plan;
+}
+
+HandOverInputs HandOverOf(const Inputs& inputs, const Wanted& wanted, int desired,
+                          const std::vector<const RevisionView*>& others) {
+  HandOverInputs in;
+  in.replicas = desired;
+  const Choice& choice = wanted.choice;
+  if (choice.accelerators() > 0) {
+    if (inputs.deployment.spec.hardware.max_accelerators) in.hard = *inputs.deployment.spec.hardware.max_accelerators;
+    const NodeCapacity nodes = CapacityOf(inputs.nodes, choice.node_selector, choice.resource_name);
+    if (nodes.nodes > 0) in.soft = nodes.accelerators;
+  }
+  if (wanted.view != nullptr) in.wanted = LoadOf(*wanted.view);
+  in.wanted.accelerators = choice.accelerators();
+  for (const RevisionView* view : others) in.others.push_back(LoadOf(*view));
+  return in;
+}
+
+// The wanted revision and those that still have pods. An old one serves until the new one has a ready pod, then it retires.
+void AddRevisions(const Inputs& inputs, const Wanted& wanted, const ModelSource& model,
+                  const std::vector<const RevisionView*>& others, const HandOver& hand_over, Plan* plan) {
+  const auto labels = [&inputs](const std::string& revision) {
+    return RevisionLabels(inputs, revision, Role::kServing);
+  };
+  const auto add_limits = [&](const std::string& revision) {
+    plan->config_maps.push_back(
+        MapOf(LimitsName(NameOf(inputs, revision)), labels(revision), LimitSettings(inputs), false));
+  };
+  const bool taken_over = wanted.view != nullptr && wanted.view->ready > 0;
+  bool old_serves = false;
+  add_limits(wanted.revision);
+  for (size_t i = 0; i < others.size(); ++i) {
+    const bool serves = !taken_over && others[i]->ready > 0 && hand_over.others[i] > 0;
+    old_serves |= serves;
+    const Role role = serves ? Role::kServing : Role::kRetiring;
+    plan->retained.push_back({others[i]->name, others[i]->uid, others[i]->hash, role, hand_over.others[i]});
+    add_limits(others[i]->hash);
+    SetRole(plan, others[i]->hash, role);
+  }
+  const Role role = old_serves ? Role::kTrial : Role::kServing;
+  SetRole(plan, wanted.revision, role);
+  if (wanted.pod_version != kPodVersion) {  // laid out by an older operator: as it is, until the user moves on
+    plan->retained.push_back({wanted.view->name, wanted.view->uid, wanted.revision, role, hand_over.wanted});
+    return;
+  }
+  plan->config_maps.push_back(MapOf(NameOf(inputs, wanted.revision), labels(wanted.revision),
+                                    EngineSettings(inputs, wanted.choice, model.model_id), true));
+  plan->deployments.push_back(DeploymentOf(inputs, wanted, model, hand_over, role));
 }
 
 }  // namespace
 
-std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images) {
+std::string RevisionOf(const api::InferenceDeployment& deployment, const Images& images, const Choice& choice,
+                       int pod_version) {
   const api::InferenceDeploymentSpec& spec = deployment.spec;
   Hasher hash;
-  hash.Add(spec.model.uri);
-  hash.Add(api::NameOf(spec.engine.type));
-  hash.Add(spec.engine.image.empty() ? images.engine : spec.engine.image);
-  hash.Add(images.sidecar);
-  hash.Add(StrCat(spec.tensor_parallel_size.value_or(0)));
-  for (const std::string& accelerator : spec.hardware.accelerator_classes) hash.Add(accelerator);
+  for (const std::string& part :
+       {spec.model.uri, spec.model.name, std::string(api::NameOf(spec.engine.type)), images.engine, images.sidecar,
+        choice.accelerator_class, StrCat(choice.tensor_parallel_size), spec.pod.resources}) {
+    hash.Add(part);
+  }
+  if (spec.model.token_secret_ref)
+    hash.Add(StrCat(spec.model.token_secret_ref->name, "/", spec.model.token_secret_ref->key));
+  hash.Add(StrCat("pod version ", pod_version));
   hash.Add("args");
   for (const std::string& arg : spec.engine.args) hash.Add(arg);
   hash.Add("env");
@@ -113,21 +311,44 @@ std::string RevisionOf(const api::InferenceDeployment& deployment, const Images&
 }
 
 Plan Reconcile(const Inputs& inputs, TimePoint) {
-  const api::InferenceDeployment& deployment = inputs.deployment;
+  const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
   Plan plan;
-  plan.revision = RevisionOf(deployment, inputs.images);
-  if (deployment.spec.paused) {
-    plan.conditions.push_back({"Stalled", true, "Paused", "spec.paused is true: nothing is changed until it is false"});
-    return plan;
+  Observe(inputs, &plan);
+  plan.desired_replicas = ClampedReplicas(spec);
+  plan.status.replica_summary = StrCat(plan.status.ready_replicas, "/", plan.desired_replicas);
+  Situation situation{.inputs = inputs};
+  for (const RevisionView& view : inputs.revisions) situation.ready += view.ready;
+  if (spec.paused || inputs.deleting) return Held(situation, std::move(plan));
+
+  Wanted wanted = WantedOf(inputs, &situation.refusal);
+  const ModelSource model = ModelSourceOf(inputs, &situation.refusal);
+  if (situation.refusal.reason.empty()) situation.refusal = CheckEngine(inputs, wanted);
+  situation.choice = wanted.choice;
+  situation.revision = plan.revision = wanted.revision;
+  plan.choice = wanted.choice.why;
+  situation.desired = situation.possible = plan.desired_replicas;
+  situation.wanted = wanted.view;
+  situation.update = UpdateText(inputs, wanted);
+  if (!situation.refusal.reason.empty()) return Held(situation, std::move(plan));
+
+  std::vector<const RevisionView*> others;
+  for (const RevisionView* view : InOrder(inputs.revisions)) {
+    if (view != wanted.view && !view->deleting && !Gone(*view)) others.push_back(view);
   }
-  const Labels labels = {{"app.kubernetes.io/managed-by", "patella"},
-                         {"patella.dev/deployment", deployment.metadata.name},
-                         {"patella.dev/revision", plan.revision},
-                         {"patella.dev/role", "serving"}};
-  plan.config_maps.push_back(SettingsOf(inputs, plan.revision, labels));
-  plan.deployments.push_back(DeploymentOf(inputs, plan.revision, labels));
-  plan.services.push_back(ServiceOf(inputs, labels));
-  plan.conditions.push_back({"Stalled", false, "Planned", ""});
+  const HandOverInputs loads = HandOverOf(inputs, wanted, plan.desired_replicas, others);
+  const HandOver hand_over = PlanHandOver(loads);
+  situation.hand_over = hand_over;
+  situation.others = static_cast<int>(others.size());
+  const int each = wanted.choice.accelerators();
+  if (loads.hard && each > 0)
+    situation.possible = std::min<int>(situation.possible, static_cast<int>(*loads.hard / each));
+  AddRevisions(inputs, wanted, model, others, hand_over, &plan);
+  situation.accelerators = static_cast<int64_t>(hand_over.wanted) * each;
+  for (size_t i = 0; i < others.size(); ++i)
+    situation.accelerators += static_cast<int64_t>(hand_over.others[i]) * others[i]->accelerators;
+  AddShared(inputs, &plan);
+  plan.cost_per_hour = CostOf(inputs, wanted.choice, plan.desired_replicas);
+  plan.conditions = ConditionsOf(situation);
   return plan;
 }
 

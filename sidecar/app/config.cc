@@ -91,8 +91,21 @@ std::span<const Setting> SidecarSettings() {
       {.name = "LISTEN", .fallback = "127.0.0.1:8080", .help = "address for clients; port 0: chosen by the kernel"},
       {.name = "ADMIN", .fallback = "127.0.0.1:8081", .help = "address for metrics, health and the status page"},
       {.name = "MODEL_NAME", .help = "the served model's name; default: what the engine says"},
-      {.name = "DEPLOYMENT", .help = "label of the metrics"},
-      {.name = "REVISION", .help = "label of the metrics"},
+      {.name = "DEPLOYMENT",
+       .help = "name of the InferenceDeployment: label of the metrics, and what is followed in a cluster"},
+      {.name = "REVISION", .help = "hash of the revision: label of the metrics, and of what is published"},
+      {.name = "NAMESPACE", .help = "in a cluster: namespace of the InferenceDeployment; empty: on its own"},
+      {.name = "POD_NAME", .help = "in a cluster: this replica's name"},
+      {.name = "KUBECONFIG", .help = "kubeconfig files, colon-separated; empty: the pod's service account"},
+      {.name = "PEERS_LISTEN",
+       .fallback = "0.0.0.0:8082",
+       .help = "in a cluster: address for the other sidecars (gRPC)"},
+      {.name = "PEERS",
+       .help = "in a cluster: ADDRESS:PORT of the other sidecars, comma-separated; empty: the pods of the headless "
+               "Service"},
+      {.name = "PEERS_CERTIFICATES",
+       .fallback = "/etc/patella/peers",
+       .help = "folder with ca.crt, tls.crt and tls.key for mutual TLS; \"none\": plain text, for loopback alone"},
       {.name = "OBJECTIVES", .help = "JSON: latency targets, and the knee where none binds"},
       {.name = "WORKLOAD_INPUT_TOKENS",
        .type = kInt,
@@ -181,6 +194,25 @@ absl::StatusOr<Config> ParseConfig(const Settings& settings) {
   config.engine_start_timeout = std::chrono::seconds(settings.Int("ENGINE_START_SECONDS"));
   config.drain_timeout = std::chrono::seconds(settings.Int("DRAIN_SECONDS"));
   config.state_dir = settings.String("STATE_DIR");
+  ClusterOptions& cluster = config.cluster;
+  cluster.namespace_name = settings.String("NAMESPACE");
+  cluster.kubeconfig = settings.String("KUBECONFIG");
+  cluster.deployment = config.deployment;
+  cluster.revision = config.revision;
+  cluster.pod = settings.String("POD_NAME");
+  cluster.peers_listen = settings.String("PEERS_LISTEN");
+  cluster.peers_certificates =
+      settings.String("PEERS_CERTIFICATES") == "none" ? "" : settings.String("PEERS_CERTIFICATES");
+  cluster.peers = settings.String("PEERS");
+  if (!cluster.namespace_name.empty()) {
+    if (cluster.deployment.empty() || cluster.revision.empty() || cluster.pod.empty()) {
+      return absl::InvalidArgumentError(
+          "NAMESPACE is set, so DEPLOYMENT, REVISION and POD_NAME must be too: which InferenceDeployment to follow, "
+          "and as whom");
+    }
+    if (cluster.peers.empty())
+      cluster.peers = absl::StrCat(cluster.deployment, "-pods.", cluster.namespace_name, ".svc:8082");
+  }
   TunerOptions& tuner = config.tuner;
   PATELLA_RETURN_IF_ERROR(ParseObjectives(settings.String("OBJECTIVES"), tuner));
   const std::string& mode = settings.String("TUNING_MODE");

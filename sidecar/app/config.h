@@ -8,6 +8,7 @@
 #include "lib/adapters/engine_kind.h"
 #include "lib/base/clock.h"
 #include "lib/base/settings.h"
+#include "sidecar/cluster/cluster.h"
 #include "sidecar/proxy/limiter.h"
 #include "sidecar/tuner/options.h"
 
@@ -31,6 +32,7 @@ struct Config {
   Duration drain_timeout = std::chrono::seconds(120);
   std::string state_dir;  // "": the learned limit is forgotten
   TunerOptions tuner;
+  ClusterOptions cluster;  // namespace_name "": on its own, not in a cluster
 };
 
 std::span<const Setting> SidecarSettings();

@@ -5,12 +5,15 @@
 #include <map>
 
 #include "lib/metrics/metrics.h"
+#include "sidecar/proxy/proxy.h"
 
 namespace patella::sidecar {
 namespace {
 
 constexpr std::array kStates = {TunerState::kBoot,   TunerState::kWarmUp, TunerState::kRamp,
                                 TunerState::kVerify, TunerState::kReady,  TunerState::kDegraded};
+constexpr std::array kRefusals = {Refusal::kLimit, Refusal::kQueueTimeout, Refusal::kNotReady, Refusal::kDraining};
+constexpr std::array kLiveDecisions = {"trim", "guard"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
 bool Meets(const StreamRecord& record, const TargetView& target) {
@@ -46,11 +49,20 @@ struct SidecarMetrics::Impl {
   metrics::Gauge queue = all.GetGauge("patella_queue");
   metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
   std::map<std::string, double> attainment;  // by target
+  std::string bound_by;                      // as last exported
 };
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
     : impl_(std::make_unique<Impl>(
-          metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {}
+          metrics::Labels{{"model_name", model}, {"deployment", deployment}, {"revision", revision}})) {
+  // Series that begin at 0: what happens first is then seen as an increase. Prometheus cannot tell that from a counter that
+  // appears with a 1.
+  for (const Refusal refusal : kRefusals) {
+    impl_->all.GetCounter("patella_admission_total",
+                          {{"outcome", "rejected"}, {"reason", std::string(LabelOf(refusal))}});
+  }
+  for (const char* reason : kLiveDecisions) impl_->all.GetCounter("patella_decisions_total", {{"reason", reason}});
+}
 
 SidecarMetrics::~SidecarMetrics() = default;
 
@@ -114,6 +126,15 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   }
   for (const KneeView& knee : tuner.knees)
     m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  for (const TargetView& target : tuner.targets) {
+    m.all.GetGauge("patella_slo_target_seconds", {{"slo", target.metric}}).Set(target.target_ms / 1e3);
+    m.all.GetGauge("patella_slo_target_ratio", {{"slo", target.metric}}).Set(target.quantile);
+  }
+  if (tuner.bound_by != m.bound_by) {
+    if (!m.bound_by.empty()) m.all.GetGauge("patella_limit_bound_by", {{"by", m.bound_by}}).Set(0);
+    m.bound_by = tuner.bound_by;
+    if (!m.bound_by.empty()) m.all.GetGauge("patella_limit_bound_by", {{"by", m.bound_by}}).Set(1);
+  }
   for (const TunerState state : kStates) {
     m.all.GetGauge("patella_tuner_state", {{"state", std::string(NameOf(state))}}).Set(tuner.state == state);
   }

@@ -14,6 +14,7 @@
 #include "sidecar/app/metrics.h"
 #include "sidecar/app/state_file.h"
 #include "sidecar/app/status.h"
+#include "sidecar/cluster/cluster.h"
 #include "sidecar/engine/control.h"
 #include "sidecar/proxy/proxy.h"
 #include "sidecar/tuner/tuner.h"
@@ -28,6 +29,9 @@ constexpr double kEngineHeadroom =
     1.25;  // the engine's own limit above ours: cancelled requests leave it a step later than us
 
 double ToSeconds(TimePoint t) { return Seconds(t.time_since_epoch()); }
+double ToWallSeconds(std::chrono::system_clock::time_point t) {
+  return std::chrono::duration<double>(t.time_since_epoch()).count();
+}
 
 class SidecarImpl final : public Sidecar {
  public:
@@ -54,7 +58,7 @@ class SidecarImpl final : public Sidecar {
                                   .path_prefix = config_.engine_path_prefix};
     watch_ = std::make_unique<EngineWatch>(loop_, target, config_.engine_start_timeout, WatchEvents());
     tick_ = loop_.Every(kTick, [this] { Tick(); });
-    return absl::OkStatus();
+    return JoinCluster();
   }
 
   void Drain() override {
@@ -101,6 +105,54 @@ class SidecarImpl final : public Sidecar {
         }));
     LogInfo("listening", {{"clients", front_->address()}, {"admin", admin_server_->address()}});
     return absl::OkStatus();
+  }
+
+  absl::Status JoinCluster() {
+    if (config_.cluster.namespace_name.empty()) return absl::OkStatus();
+    ClusterHooks hooks;
+    hooks.report = [this] { return Report(); };
+    hooks.story = [this] { return Story(); };
+    hooks.on_policy = [this](const TunerPolicy& policy) {
+      config_.tuner.mode = policy.mode;
+      config_.tuner.targets = policy.targets;
+      config_.tuner.ceiling = policy.ceiling;
+      Do(tuner_->Follow(policy, Now()));
+    };
+    PATELLA_ASSIGN_OR_RETURN(cluster_, ClusterLink::Start(loop_, config_.cluster, std::move(hooks)));
+    return absl::OkStatus();
+  }
+
+  PeerReport Report() {
+    const TunerView& view = tuner_->view();
+    const double now = Now();
+    PeerReport report{.ready = ready_ && watch_->healthy(),
+                      .limit = view.limit,
+                      .bound_by = view.bound_by,
+                      .confidence = view.confidence,
+                      .calibrated_at_s = calibrated_at_s_,
+                      .in_flight = proxy_->limiter().in_flight(),
+                      .admitted_total = proxy_->admitted_total(),
+                      .rejected_total = proxy_->rejected_total(),
+                      .tokens_per_second = live_.TokensPerSecond(now),
+                      .ms_per_token = live_.MsPerToken(0.5, now)};
+    for (const TargetView& target : view.targets) {
+      const double measured = target.metric == "TimePerOutputToken" ? live_.MsPerToken(target.quantile, now)
+                              : target.metric == "TimeToFirstToken" ? live_.TimeToFirstTokenMs(target.quantile, now)
+                                                                    : 0;
+      report.worst_target_ratio = std::max(report.worst_target_ratio, measured / target.target_ms);
+    }
+    return report;
+  }
+
+  TunerStory Story() const {
+    const TunerView& view = tuner_->view();
+    TunerStory story{.problem = view.error, .impossible_target = view.exit_code == kExitImpossibleTarget};
+    const double wall_minus_now = ToWallSeconds(std::chrono::system_clock::now()) - Now();
+    for (Decision decision : view.decisions) {
+      decision.time_s += wall_minus_now;
+      story.decisions.push_back(std::move(decision));
+    }
+    return story;
   }
 
   AdminHooks AdminSources() {
@@ -187,7 +239,8 @@ class SidecarImpl final : public Sidecar {
     events.on_info = [this](const EngineInfo& info) {
       facts_ = {.kv_capacity_tokens = info.kv_capacity_tokens,
                 .max_total_tokens = info.max_total_tokens,
-                .max_concurrent_requests = info.max_concurrent_requests};
+                .max_concurrent_requests = info.max_concurrent_requests,
+                .limit_follows = cluster_ != nullptr};  // its first limit came from the object, as ours did
       StartTuning();
     };
     events.on_stats = [this](const EngineStats& stats) { engine_stats_ = stats; };
@@ -260,6 +313,8 @@ class SidecarImpl final : public Sidecar {
 
   void Act(const AdmitUsers&) {
     ready_ = true;
+    if (config_.tuner.mode != TuningMode::kOff)
+      calibrated_at_s_ = static_cast<int64_t>(ToWallSeconds(std::chrono::system_clock::now()));
     if (!draining_ && !draining_for_engine_) proxy_->Open();
     LogInfo("ready", {{"limit", tuner_->view().limit}, {"bound_by", tuner_->view().bound_by}});
   }
@@ -319,6 +374,7 @@ class SidecarImpl final : public Sidecar {
   bool ready_ = false, draining_ = false, draining_for_engine_ = false, leaving_ = false, engine_seen_ = false,
        tuning_started_ = false;
   int probes_ = 0;
+  int64_t calibrated_at_s_ = 0;  // since the epoch
   double last_logged_s_ = -1e300;
   TimePoint drain_deadline_;
   std::unique_ptr<Tuner> tuner_;
@@ -328,6 +384,7 @@ class SidecarImpl final : public Sidecar {
   std::unique_ptr<EngineWatch> watch_;
   std::unique_ptr<EngineControl> control_;
   std::unique_ptr<loadgen::ProbeRunner> runner_;  // after the tuner: it uses the tuner's probe
+  std::unique_ptr<ClusterLink> cluster_;          // goes first: its hooks use all of the above
   std::unique_ptr<http::Loop::Timer> tick_, drain_timer_, exit_timer_, control_patience_;
 };
 

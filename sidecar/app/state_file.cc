@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 std::string PathIn(const std::string& folder) { return absl::StrCat(folder, "/patella-limit.json"); }
 
@@ -48,16 +48,21 @@ Resumed ReadState(const std::string& folder, const TunerOptions& options) {
     for (const json& p : state.at("points")) {
       resumed.points.push_back({p.at(0).get<int>(), p.at(1).get<double>(), p.at(2).get<double>(), p.at(3).get<int>()});
     }
+    for (const json& p : state.at("step_ms"))
+      resumed.step_model.points.push_back({p.at(0).get<double>(), p.at(1).get<double>()});
+    resumed.step_model.prompt_ms_per_token = state.at("prompt_ms_per_token").get<double>();
   } catch (const json::exception&) {
     return {};
   }
-  return resumed.limit > 0 ? resumed : Resumed{};
+  return resumed.limit > 0 && !resumed.step_model.points.empty() ? resumed : Resumed{};
 }
 
 absl::Status WriteState(const std::string& folder, const TunerOptions& options, const TunerView& view) {
   json points = json::array();
   for (const PointView& p : view.points)
     points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
+  json steps = json::array();
+  for (const science::StepModel::Point& p : view.step_model.points) steps.push_back({p.streams, p.ms});
   const json state = {{"version", kVersion},
                       {"key", KeyOf(options)},
                       {"limit", view.limit},
@@ -65,7 +70,9 @@ absl::Status WriteState(const std::string& folder, const TunerOptions& options, 
                       {"a_ms", view.a_ms},
                       {"b_ms", view.b_ms},
                       {"cap", std::isfinite(view.cap) ? json(view.cap) : json(nullptr)},
-                      {"points", points}};
+                      {"points", points},
+                      {"step_ms", steps},
+                      {"prompt_ms_per_token", view.step_model.prompt_ms_per_token}};
   const std::string path = PathIn(folder), fresh = path + ".new";
   {
     std::ofstream file(fresh, std::ios::trunc);

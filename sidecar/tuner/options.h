@@ -16,12 +16,21 @@ enum class TuningMode {
   kOff,     // enforce the ceiling, measure nothing
 };
 
+// What of the options may change while traffic flows.
+struct TunerPolicy {
+  TuningMode mode = TuningMode::kAuto;
+  std::vector<TargetView> targets;
+  int ceiling = 0;  // 0: none
+  bool operator==(const TunerPolicy&) const = default;
+};
+
 // What a restart remembers of a calibration with the same settings.
 struct Resumed {
   int limit = 0;  // 0: nothing
   std::string bound_by;
   double a_ms = 0, b_ms = 0, cap = std::numeric_limits<double>::infinity();
   std::vector<PointView> points;
+  science::StepModel step_model;
 };
 
 struct TunerOptions {

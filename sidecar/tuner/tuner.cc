@@ -17,6 +17,7 @@ constexpr double kResumeShare = 0.8;
 constexpr double kTimeout_s = 60;  // what platforms commonly give a request
 constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
+constexpr double kBudgetDeadBand = 0.1;
 
 science::LatencyMetric MetricOf(const std::string& name) {
   if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
@@ -28,6 +29,8 @@ std::vector<science::Target> TargetsOf(const TunerOptions& options) {
   for (const TargetView& t : options.targets) targets.push_back({MetricOf(t.metric), t.quantile, t.target_ms});
   return targets;
 }
+
+int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
 
 science::KneeDefinition KneeOf(const std::string& name) {
   if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
@@ -69,20 +72,16 @@ TunerActions Tuner::OnEngineMissing(std::string why, double now_s) {
 TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   facts_ = facts;
   calibration_began_s_ = now_s;
-  const int ceiling = options_.ceiling > 0 ? options_.ceiling : kDefaultCeiling;
-  science_->ceiling = facts.max_concurrent_requests > 0 ? std::min(ceiling, facts.max_concurrent_requests) : ceiling;
-  science_->most = science_->ceiling;
-  if (facts.kv_capacity_tokens > 0) {
+  if (facts.kv_capacity_tokens > 0)
     view_.cap = static_cast<double>(facts.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
-    science_->most = std::clamp(static_cast<int>(view_.cap), 1, science_->most);
-  }
+  FollowCeiling();
   if (options_.mode == TuningMode::kOff) {
     view_.bound_by = "Ceiling";
-    return BecomeReady(ceiling, "High", "ceiling", "tuning is off", now_s);
+    return BecomeReady(CeilingOf(options_), "High", "ceiling", "tuning is off", now_s);
   }
   if (const Resumed& resumed = options_.resumed; resumed.limit > 0) {
     view_.points = resumed.points;
-    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms;
+    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms, view_.step_model = resumed.step_model;
     ShowKnees();
     view_.bound_by = resumed.bound_by;
     const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
@@ -135,6 +134,7 @@ void Tuner::ShowCalibration() {
   }
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
+  view_.step_model = science::StepModelOf(known.ramp, options_.input_tokens);
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {
@@ -204,43 +204,89 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
   users_admitted_ = true;
   if (options_.mode == TuningMode::kAdvise) {
-    const int enforced = options_.ceiling > 0 ? options_.ceiling : kDefaultCeiling;
+    const int enforced = CeilingOf(options_);
     view_.message =
         absl::StrCat("advice: limit ", limit, ", bound by ", view_.bound_by, "; enforced is the ceiling of ", enforced);
     return {SetLimit{enforced}, AdmitUsers{}};
   }
   TunerActions actions = {SetLimit{limit, PromptBudget()}, AdmitUsers{}};
   if (options_.mode == TuningMode::kAuto && reason != "resumed") actions.push_back(Save{});
+  if (std::exchange(policy_changed_, false)) {
+    for (TunerAction& action : Enforce(now_s)) actions.push_back(std::move(action));
+  }
   return actions;
 }
 
-science::StepModel Tuner::LiveModel() const {
-  if (science_->calibration == nullptr) return science::StepModelOf({.a_ms = view_.a_ms, .b_ms = view_.b_ms});
-  return science::StepModelOf(science_->calibration->last_result().ramp, options_.input_tokens);
+void Tuner::FollowCeiling() {
+  const int ceiling = CeilingOf(options_);
+  const int engine = facts_.max_concurrent_requests;
+  // An engine that takes its limit from us is no bound: it follows.
+  science_->ceiling = engine > 0 && !facts_.limit_follows ? std::min(ceiling, engine) : ceiling;
+  science_->most =
+      std::isfinite(view_.cap) ? std::clamp(static_cast<int>(view_.cap), 1, science_->ceiling) : science_->ceiling;
+}
+
+TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
+  if (policy == TunerPolicy{options_.mode, options_.targets, options_.ceiling}) return {};
+  options_.mode = policy.mode;
+  options_.targets = view_.targets = policy.targets;
+  options_.ceiling = view_.ceiling = policy.ceiling;
+  FollowCeiling();
+  if (users_admitted_) return Enforce(now_s);
+  policy_changed_ = true;
+  return {};
+}
+
+// The options are others than those that the limit in force came from.
+TunerActions Tuner::Enforce(double now_s) {
+  const int ceiling = CeilingOf(options_);
+  if (options_.mode != TuningMode::kAuto) {
+    const bool off = options_.mode == TuningMode::kOff;
+    if (off) MoveLimit(ceiling, "ceiling", "tuning is off", now_s);
+    if (off) view_.bound_by = "Ceiling";
+    view_.message = absl::StrCat(off ? "limit " : "advice only; enforced is the ceiling of ", ceiling);
+    return {SetLimit{ceiling}};
+  }
+  if (science_->tracker == nullptr) {
+    if (view_.points.empty() && view_.a_ms <= 0) {  // nothing was ever measured
+      view_.message = "nothing has been measured yet: tuning begins when this replica starts again";
+      MoveLimit(std::min(view_.limit, ceiling), "ceiling", absl::StrCat("the ceiling is ", ceiling), now_s);
+      return {SetLimit{view_.limit}};
+    }
+    Track(view_.limit, std::min(view_.limit, science_->most));
+  }
+  const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, now_s);
+  const int limit = science_->tracker->limit();
+  if (move.limit != 0 || limit != view_.limit) {
+    std::string evidence = absl::StrCat("the ceiling is ", ceiling);
+    for (const TargetView& t : options_.targets) {
+      absl::StrAppend(&evidence, ", ", t.metric, absl::StrFormat(" p%.0f ≤ %.0f ms", 100 * t.quantile, t.target_ms));
+    }
+    MoveLimit(limit, move.reason.empty() ? "objectives" : move.reason, evidence, now_s);
+  }
+  if (limit >= science_->most && limit == ceiling) {
+    view_.bound_by = "Ceiling";
+  } else if (view_.bound_by == "Ceiling" || move.reason == "objectives") {
+    view_.bound_by = options_.targets.empty() ? "Knee" : options_.targets.front().metric;
+  }
+  view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
+  return {SetLimit{limit, PromptBudget()}, Save{}};
+}
+
+int64_t Tuner::PromptBudget() {
+  prompt_budget_ = science_->tracker == nullptr ? 0 : science_->tracker->PromptBudget();
+  return prompt_budget_;
 }
 
 void Tuner::Track(int believed, int start) {
   science_->tracker =
-      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = LiveModel(),
+      std::make_unique<science::LimitTracker>(science::TrackConfig{.model = view_.step_model,
                                                                    .input_tokens = options_.input_tokens,
                                                                    .output_tokens = options_.output_tokens,
                                                                    .targets = TargetsOf(options_),
                                                                    .believed = believed,
                                                                    .start = start,
                                                                    .most = std::max(science_->most, start)});
-}
-
-int64_t Tuner::PromptBudget() const {
-  if (science_->calibration == nullptr) return 0;
-  const science::RampResult& curve = science_->calibration->last_result().ramp;
-  const double ms_per_token =
-      curve.prefill_ms_per_token > 0 ? curve.prefill_ms_per_token : curve.prefill_ms / options_.input_tokens;
-  for (const TargetView& t : options_.targets) {
-    if (t.metric != "TimeToFirstToken" || ms_per_token <= 0) continue;
-    const double tokens = (0.9 * t.target_ms - curve.StepMs(view_.limit)) / ms_per_token;
-    return std::max<int64_t>(options_.input_tokens, static_cast<int64_t>(tokens));
-  }
-  return 0;
 }
 
 TunerActions Tuner::Fail(int exit_code, std::string error, double now_s) {
@@ -282,7 +328,12 @@ void Tuner::OnStream(const science::TrackedStream& stream) {
 TunerActions Tuner::OnTick(int in_flight, double now_s) {
   if (!tracking()) return {};
   const science::TrackMove move = science_->tracker->OnTick(in_flight, now_s);
-  if (move.limit == 0) return {};
+  if (move.limit == 0) {
+    const int64_t before = prompt_budget_;
+    const bool moved = std::abs(PromptBudget() - before) > kBudgetDeadBand * static_cast<double>(before);
+    if (!moved) prompt_budget_ = before;
+    return moved ? TunerActions{SetLimit{view_.limit, prompt_budget_}} : TunerActions{};
+  }
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
   return {SetLimit{move.limit, PromptBudget()}, Save{}};

@@ -42,6 +42,7 @@ struct EngineFacts {
   int64_t kv_capacity_tokens = 0;   // 0: unknown
   int max_total_tokens = 0;         // of one request; 0: unknown
   int max_concurrent_requests = 0;  // the engine's own limit at start; 0: unknown
+  bool limit_follows = false;       // that limit is ours to set: no ceiling
 };
 
 enum class ProbeEnd { kDone, kEngineGone, kTimedOut, kRefused, kGeneratorBound };
@@ -72,6 +73,10 @@ class Tuner {
   void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second
 
+  // The user wants something else, now: other targets, another ceiling or mode. In force at once, without a restart; before
+  // calibration is over, as soon as it is. What was learned of the engine stays.
+  TunerActions Follow(const TunerPolicy& policy, double now_s);
+
   bool calibrating() const;
   const TunerView& view() const { return view_; }
 
@@ -86,17 +91,20 @@ class Tuner {
   TunerActions Fail(int exit_code, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
-  int64_t PromptBudget() const;
+  int64_t PromptBudget();  // as of now; remembered
   void Track(int believed, int start);
-  science::StepModel LiveModel() const;
   bool tracking() const;
+  void FollowCeiling();
+  TunerActions Enforce(double now_s);
 
-  const TunerOptions options_;
+  TunerOptions options_;
   TunerView view_;
   std::unique_ptr<Science> science_;
   EngineFacts facts_;
   double calibration_began_s_ = 0;
+  int64_t prompt_budget_ = 0;
   bool users_admitted_ = false;
+  bool policy_changed_ = false;  // during calibration
 };
 
 }  // namespace patella::sidecar

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/science/track.h"
+
 namespace patella::sidecar {
 
 enum class TunerState { kBoot, kWarmUp, kRamp, kVerify, kReady, kDegraded };
@@ -18,6 +20,7 @@ struct TargetView {
   std::string metric;  // TimePerOutputToken | TimeToFirstToken | EndToEnd
   double quantile = 0.9;
   double target_ms = 0;
+  bool operator==(const TargetView&) const = default;
 };
 
 struct ProgressView {
@@ -80,6 +83,7 @@ struct TunerView {
   double a_ms = 0, b_ms = 0;
   double cap = std::numeric_limits<double>::infinity();
   double fit_error_ratio = 0;
+  science::StepModel step_model;
   std::vector<VerifyView> verify;
   std::vector<KneeView> knees;
   long calibration_tokens = 0;

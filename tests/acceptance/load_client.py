@@ -22,9 +22,11 @@ class Record:
     tpot_ms: float = float("inf")
     tokens: int = 0
     ended: float = 0.0
+    retry_after: str = ""  # of a refusal
+    complete: bool = False  # the stream ended as it should: with [DONE]
 
-    def holds(self, target_ms: float) -> bool:
-        return self.status == 200 and self.tpot_ms <= target_ms
+    def holds(self, target_ms: float, ttft_target_ms: float = float("inf")) -> bool:
+        return self.status == 200 and self.tpot_ms <= target_ms and self.ttft_ms <= ttft_target_ms
 
 
 class LoadClient:
@@ -46,6 +48,9 @@ class LoadClient:
             first = last = 0.0
             record.status = int((await reader.readline()).split()[1])
             while line := await reader.readline():
+                if line.lower().startswith(b"retry-after:"):
+                    record.retry_after = line.split(b":", 1)[1].strip().decode()
+                record.complete = record.complete or line.startswith(b"data: [DONE]")
                 if record.status == 200 and line.startswith(b"data: {") and b'"text"' in line:
                     last = time.monotonic()
                     first = first or last
@@ -83,12 +88,12 @@ class LoadClient:
         return list(await asyncio.gather(*tasks))
 
 
-def goodput(records: list[Record], target_ms: float, begin: float, end: float) -> float:
+def goodput(records: list[Record], target_ms: float, begin: float, end: float, ttft_target_ms: float = float("inf")) -> float:
     """Output tokens per second, in [begin, end], of requests that held the target. A request's tokens are spread over its time: counted at its
     end, they would come in waves, since requests of one size that began together end together."""
     tokens = 0.0
     for r in records:
-        if r.holds(target_ms) and r.ended > r.started:
+        if r.holds(target_ms, ttft_target_ms) and r.ended > r.started:
             tokens += r.tokens * max(0.0, min(end, r.ended) - max(begin, r.started)) / (r.ended - r.started)
     return tokens / (end - begin)
 

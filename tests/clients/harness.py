@@ -68,6 +68,11 @@ def post(url: str, path: str, body: dict, timeout=60):
     return urllib.request.urlopen(request, timeout=timeout)
 
 
+def long_prompt() -> str:
+    """Some 2,500 tokens: seconds of prefill."""
+    return "Once upon a time there was a king, and then " * 250
+
+
 def status_of(admin: str) -> dict:
     """The sidecar's /status.json."""
     return json.load(urllib.request.urlopen(admin + "/status.json", timeout=10))

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 import harness
-from harness import post
+from harness import answers, post
 
 
 def setUpModule():
@@ -74,6 +74,21 @@ class EngineLifecycle(unittest.TestCase):
         for text in answers:
             last = json.loads(text.strip().split("\n")[-1].removeprefix("data:"))
             self.assertEqual(last["details"]["generated_tokens"], 120)
+
+    def test_while_draining_newcomers_get_503_and_what_outlasts_the_drain_is_told(self):
+        engine = harness.Engine(DRAIN_SECONDS="2")
+        answer = post(engine.url, "/generate_stream", {"inputs": "Tell me", "parameters": {"max_new_tokens": 7000, "ignore_eos": True}})
+        answer.readline()
+        engine.process.send_signal(signal.SIGTERM)
+        engine.wait_for(lambda: not answers(engine.url + "/health"))
+        for path, body in (("/generate", {"inputs": "x"}), ("/v1/completions", {"prompt": "x", "stream": True})):
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                post(engine.url, path, body)
+            self.assertEqual(refused.exception.code, 503)
+            self.assertTrue(refused.exception.headers["Retry-After"])
+        last = json.loads(answer.read().decode().strip().split("\n")[-1].removeprefix("data:"))
+        self.assertIn("shutting down", last["error"])
+        self.assertEqual(engine.process.wait(30), 0)
 
     def test_a_client_that_leaves_frees_its_place_at_once(self):
         engine = harness.Engine(MAX_CONCURRENT_REQUESTS="1")

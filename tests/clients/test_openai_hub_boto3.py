@@ -1,5 +1,6 @@
 """The clients that people already have, against the engine alone and through the sidecar: openai, huggingface_hub, boto3."""
 
+import math
 import threading
 import unittest
 import urllib.request
@@ -15,7 +16,7 @@ import harness
 def setUpModule():
     harness.require_model()
     global engine, sidecar
-    engine = harness.Engine()
+    engine = harness.Engine(SSE_KEEP_ALIVE_SECONDS="1")
     sidecar = harness.Sidecar(engine, limit=4)
 
 
@@ -61,6 +62,19 @@ class Clients:
             model="smollm2", prompt="A, B, C, D,", max_tokens=30, temperature=0, stop=["G"])
         self.assertNotIn("G", answer.choices[0].text)
 
+    def test_openai_logprobs_of_chat_and_completions_are_those_of_the_text(self):
+        chat = self.openai().chat.completions.create(
+            model="smollm2", messages=[{"role": "user", "content": "What is 2+2?"}], max_tokens=8, temperature=0, logprobs=True, top_logprobs=3)
+        content = chat.choices[0].logprobs.content
+        self.assertEqual(bytes(b for token in content for b in token.bytes).decode(), chat.choices[0].message.content)
+        for token in content:
+            self.assertEqual(len(token.top_logprobs), 3)
+            self.assertEqual(token.logprob, token.top_logprobs[0].logprob)
+            self.assertLessEqual(sum(math.exp(top.logprob) for top in token.top_logprobs), 1 + 1e-5)
+        whole = self.openai().completions.create(model="smollm2", prompt="The capital of France is", max_tokens=6, temperature=0, logprobs=2)
+        self.assertEqual("".join(whole.choices[0].logprobs.tokens), whole.choices[0].text)
+        self.assertEqual(whole.choices[0].logprobs.text_offset[0], 0)
+
     def test_openai_lists_the_model(self):
         self.assertEqual([m.id for m in self.openai().models.list()], ["smollm2"])
 
@@ -76,12 +90,29 @@ class Clients:
         details = client.text_generation("The capital of France is", max_new_tokens=8, details=True)
         self.assertEqual(details.generated_text, text)
         self.assertEqual(details.details.generated_tokens, len(details.details.tokens))
+        details = client.text_generation("The capital of France is", max_new_tokens=3, details=True, decoder_input_details=True, top_n_tokens=2).details
+        self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
+        self.assertTrue(all(token.logprob < 0 for token in details.prefill[1:]))
+        self.assertEqual([len(tops) for tops in details.top_tokens], [2, 2, 2])
 
     def test_huggingface_hub_text_generation_stream(self):
         client = InferenceClient(self.url)
         whole = client.text_generation("The capital of France is", max_new_tokens=12)
         pieces = list(client.text_generation("The capital of France is", max_new_tokens=12, stream=True))
         self.assertEqual("".join(pieces), whole)
+
+    def test_a_prefill_of_seconds_sends_comments_and_no_client_minds(self):
+        prompt = harness.long_prompt()
+        chunks = self.openai().completions.create(model="smollm2", prompt=prompt, max_tokens=4, temperature=0, stream=True,
+                                                  extra_body={"ignore_eos": True})
+        openai_text = "".join(chunk.choices[0].text for chunk in chunks)
+        hub = InferenceClient(self.url)  # its stream ends with it
+        hub_text = "".join(hub.text_generation(prompt, max_new_tokens=4, stream=True))
+        body = {"inputs": prompt, "parameters": {"max_new_tokens": 4}}
+        with harness.post(self.url, "/generate_stream", body, timeout=120) as answer:
+            raw = answer.read().decode()
+        self.assertTrue(raw.startswith(":\n\n"), raw[:200])
+        self.assertEqual(openai_text, hub_text)
 
     def test_huggingface_hub_chat(self):
         client = InferenceClient(base_url=self.url)

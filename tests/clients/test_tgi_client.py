@@ -11,7 +11,7 @@ import harness
 def setUpModule():
     harness.require_model()
     global engine, sidecar
-    engine = harness.Engine(MAX_CONCURRENT_REQUESTS="8")
+    engine = harness.Engine(MAX_CONCURRENT_REQUESTS="8", SSE_KEEP_ALIVE_SECONDS="1")
     sidecar = harness.Sidecar(engine, limit=2)
 
 
@@ -29,11 +29,20 @@ class TgiClient:
         self.assertEqual(answer.details.generated_tokens, len(answer.details.tokens))
         self.assertTrue(all(t.logprob is None or t.logprob <= 0 for t in answer.details.tokens))
 
+    def test_prompt_tokens_and_the_likeliest_tokens(self):
+        details = Client(self.url).generate("The capital of France is", max_new_tokens=2, decoder_input_details=True, top_n_tokens=3).details
+        self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
+        self.assertEqual([len(tops) for tops in details.top_tokens], [3, 3])
+
     def test_stream_gives_the_same_text(self):
         whole = Client(self.url).generate("The capital of France is", max_new_tokens=16)
         tokens = list(Client(self.url).generate_stream("The capital of France is", max_new_tokens=16))
         self.assertEqual("".join(t.token.text for t in tokens if not t.token.special), whole.generated_text)
         self.assertEqual(tokens[-1].generated_text, whole.generated_text)
+
+    def test_comments_during_a_long_prefill_are_skipped(self):
+        tokens = list(Client(self.url, timeout=120).generate_stream(harness.long_prompt(), max_new_tokens=4))
+        self.assertEqual(tokens[-1].details.generated_tokens, len(tokens))
 
     def test_seeded_sampling_repeats(self):
         def sample(seed):

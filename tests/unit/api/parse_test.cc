@@ -143,7 +143,7 @@ TEST(ParseTest, WhatAClusterAddsIsIgnored) {
 }
 
 TEST(ParseTest, ASampleOfTheRepositoryIsValid) {
-  const auto sample = ParseOneDeployment(PATELLA_SAMPLES "/smollm2.yaml");
+  const auto sample = ParseOneDeployment(PATELLA_DEPLOY "/samples/smollm2.yaml");
   ASSERT_TRUE(sample.ok()) << sample.status();
   EXPECT_EQ(sample->metadata.name, "smollm2");
 }
@@ -173,7 +173,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "\"TimePerOutputTokens\"; "
                 "did you mean TimePerOutputToken? (demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: 0.9, targetMs: 5}\n",
-                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\", found 0.9 "
+                "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, "
+                "found 0.9 "
                 "(demo.yaml:8)"},
         Invalid{"  objectives:\n    latency:\n      - {metric: EndToEnd, quantile: \"1.0\", targetMs: 5}\n",
                 "spec.objectives.latency[0].quantile: expected a decimal in quotes such as \"0.90\" between 0 and 1, "
@@ -199,11 +200,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "spec.engine.type: expected Patella, VLLM, TGI or OpenAI, found \"vLLM\"; did you mean VLLM? "
                 "(demo.yaml:6)"},
         Invalid{"  scaling: {minReplicas: 9}\n",
-                "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 (demo.yaml:6)"},
+                "spec.scaling.minReplicas: must be at most maxReplicas, which is 8 unless set (demo.yaml:6)"},
         Invalid{"  admission: {queue: {maxRequests: 4}}\n",
                 "spec.admission.queue.maxWaitMs: must be at least 1 when maxRequests is: a queue needs a deadline "
                 "(demo.yaml:6)"},
-        Invalid{"  tuning: {mode: Off}\n",
+        Invalid{"  tuning: {mode: \"Off\"}\n",
                 "spec.maxConcurrentRequests: is needed with tuning.mode: Off, because nothing else sets the limit "
                 "(demo.yaml:5)"},
         Invalid{"  tensorParallelSize: 4\n  hardware: {maxAccelerators: 2}\n",
@@ -217,10 +218,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "(demo.yaml:8)"}));
 
 TEST(ParseTest, AllErrorsAreReportedAtOnce) {
-  EXPECT_EQ(ErrorOf(WithSpec("  replicas: x\n  paused: y\n")),
-            "spec.paused: expected true or false, found \"y\" (demo.yaml:7)\nspec.replicas: expected a whole number "
-            "from 0 to 1000, found \"x\" "
-            "(demo.yaml:6)");
+  EXPECT_EQ(
+      ErrorOf(WithSpec("  replicas: x\n  paused: maybe\n")),
+      "spec.paused: expected true or false, found \"maybe\" (demo.yaml:7)\nspec.replicas: expected a whole number "
+      "from 0 to 1000, found \"x\" "
+      "(demo.yaml:6)");
 }
 
 TEST(ParseTest, WrongHeadsAreRefused) {

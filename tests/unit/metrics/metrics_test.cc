@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 TEST(MetricListTest, NamesAndHelpFollowTheRules) {
   std::set<std::string_view> names;
-  const std::regex pattern("(patella|tgi|process)_[a-z0-9_]+");
+  const std::regex pattern("(patella|tgi|process|rest_client|workqueue|controller_runtime|leader_election)_[a-z0-9_]+");
   for (const MetricInfo& metric : MetricList()) {
     EXPECT_TRUE(names.insert(metric.name).second) << metric.name << " is listed twice";
     EXPECT_TRUE(std::regex_match(std::string(metric.name), pattern)) << metric.name;

@@ -206,6 +206,20 @@ TEST(LimitTrackerTest, RisesByAnEighthAtMostAtATime) {
   EXPECT_GT(tracker.limit(), 30);
 }
 
+TEST(LimitTrackerTest, ThePromptBudgetFollowsTheLevel) {
+  TrackConfig config = ConfigFor(BusyLoad());
+  EXPECT_EQ(LimitTracker(config).PromptBudget(), 0) << "there is no target for the time to first token";
+  config.targets.push_back({LatencyMetric::kTimeToFirstToken, 0.9, 500});
+  LimitTracker tracker(config);
+  EXPECT_NEAR(tracker.PromptBudget(), (450 - 40) / 0.25, 1);
+  for (int tick = 1; tick <= 40; ++tick) {  // twice as slow
+    tracker.OnTokens(200, 200 * 2.0 * (8 + 1.6 * tracker.limit()), tracker.limit());
+    tracker.OnTick(tracker.limit(), tick);
+  }
+  EXPECT_NEAR(tracker.level(), 2, 0.01);
+  EXPECT_NEAR(tracker.PromptBudget(), (450 - 2 * (8 + 1.6 * tracker.limit())) / 0.5, 2);
+}
+
 TEST(LimitTrackerTest, IdleTrafficMovesNothing) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
   for (int tick = 1; tick <= 40; ++tick) {

@@ -139,11 +139,79 @@ TEST(TunerTest, ARestartResumesAtFourFifthsOfWhatItKnewWithoutAProbe) {
   World world;
   TunerOptions options = OptionsFor(50);
   options.resumed = {.limit = 20, .bound_by = "TimePerOutputToken", .a_ms = 10, .b_ms = 2};
+  options.resumed.step_model = science::StepModelOf({.a_ms = 10, .b_ms = 2});
   Tuner tuner(options);
   world.Do(tuner, tuner.OnEngineReady({}, 0));
   EXPECT_EQ(world.limit, 16);
   EXPECT_EQ(world.probes, 0);
   EXPECT_FALSE(world.saved);
+}
+
+// A tuner that has learned a limit of about 16 under a target of 50 ms, and what it may then be told.
+class PolicyTest : public testing::Test {
+ protected:
+  PolicyTest() { world_.Do(tuner_, tuner_.OnEngineReady({.kv_capacity_tokens = 100000}, world_.now_s)); }
+  void Follow(const TunerPolicy& policy) { world_.Do(tuner_, tuner_.Follow(policy, ++world_.now_s)); }
+  World world_{.server = {.a_ms = 16, .b_ms = 2}};
+  Tuner tuner_{OptionsFor(50)};
+  TunerPolicy policy_{.targets = {{"TimePerOutputToken", 0.9, 50}}};
+};
+
+TEST_F(PolicyTest, ALowerCeilingHoldsAtOnceAndALiftedOneLetsTheLimitRise) {
+  const int learned = world_.limit;
+  policy_.ceiling = 5;
+  Follow(policy_);
+  EXPECT_EQ(world_.limit, 5);
+  EXPECT_EQ(tuner_.view().bound_by, "Ceiling");
+  EXPECT_EQ(tuner_.view().decisions.back().reason, "ceiling");
+  policy_.ceiling = 0;
+  Follow(policy_);
+  EXPECT_EQ(tuner_.view().bound_by, "TimePerOutputToken");
+  for (int i = 0; i < 60; ++i) {  // full load at the calibrated speed
+    for (int k = 0; k < 60; ++k) tuner_.OnTokens(1, 16 + 2 * world_.limit, world_.limit);
+    world_.Do(tuner_, tuner_.OnTick(world_.limit, ++world_.now_s));
+  }
+  EXPECT_NEAR(world_.limit, learned, 1);
+}
+
+TEST_F(PolicyTest, OtherTargetsGiveAnotherLimitWithoutAProbe) {
+  const int probes = world_.probes, learned = world_.limit;
+  policy_.targets[0].target_ms = 35;
+  Follow(policy_);
+  EXPECT_LT(world_.limit, learned);
+  EXPECT_NEAR(world_.limit, 9, 2);
+  EXPECT_EQ(tuner_.view().decisions.back().reason, "objectives");
+  policy_.targets[0].target_ms = 50;
+  Follow(policy_);
+  EXPECT_NEAR(world_.limit, learned, 1);
+  EXPECT_EQ(world_.probes, probes);
+}
+
+TEST_F(PolicyTest, WhatIsTheSameChangesNothing) {
+  const size_t decisions = tuner_.view().decisions.size();
+  EXPECT_TRUE(tuner_.Follow(policy_, ++world_.now_s).empty());
+  EXPECT_EQ(tuner_.view().decisions.size(), decisions);
+}
+
+TEST_F(PolicyTest, OffAndBackToAuto) {
+  const int learned = world_.limit;
+  policy_.mode = TuningMode::kOff;
+  policy_.ceiling = 64;
+  Follow(policy_);
+  EXPECT_EQ(world_.limit, 64);
+  policy_.mode = TuningMode::kAuto;
+  Follow(policy_);
+  EXPECT_NEAR(world_.limit, learned, 1);
+}
+
+TEST(TunerTest, APolicyThatComesDuringCalibrationHoldsAsSoonAsItIsOver) {
+  World world{.server = {.a_ms = 16, .b_ms = 2}};
+  Tuner tuner(OptionsFor(50));
+  const TunerActions begin = tuner.OnEngineReady({}, world.now_s);
+  EXPECT_TRUE(tuner.Follow({.targets = {{"TimePerOutputToken", 0.9, 50}}, .ceiling = 4}, world.now_s).empty());
+  world.Do(tuner, begin);
+  EXPECT_TRUE(world.admitted);
+  EXPECT_EQ(world.limit, 4);
 }
 
 }  // namespace

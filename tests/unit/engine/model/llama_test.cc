@@ -156,6 +156,22 @@ TEST(LlamaTest, SixtyFourPromptsArrivingAtRandomGetTheLogitsOfTheirSoloRuns) {
   }
 }
 
+TEST(LlamaTest, EveryTokensLogitsAreThoseOfThePromptThatEndsThere) {
+  const auto file = Tiny(TensorType::kQ4_1);
+  const auto executor = Load(*file);
+  const auto tokens = Prompt(20, 9), other = Prompt(5, 10);
+  const auto pages = Pages(0, 2), far = Pages(8, 1), farther = Pages(9, 1);
+  const StepItem items[] = {{other, 0, far, true}, {tokens, 0, pages, true, true}, {other, 0, farther, false}};
+  std::vector<float> logits;
+  ASSERT_TRUE(executor->Forward(items, &logits).ok());
+  ASSERT_EQ(logits.size(), 80 * 21u);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const std::vector<int32_t> until(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(i) + 1);
+    EXPECT_LT(Distance(std::span(logits).subspan(80 * (i + 1), 80), Solo(*executor, until, Pages(20, 2), 256)), 1e-4)
+        << i;
+  }
+}
+
 TEST(LlamaTest, ABatchThatBreaksTheContractIsRefused) {
   const auto file = Tiny(TensorType::kQ4_1);
   const auto executor = Load(*file);

@@ -180,5 +180,35 @@ TEST(SchedulerTest, WhatCanNeverFitIsRefusedAtOnce) {
   EXPECT_EQ(scheduler.Submit(1, std::vector<int32_t>(10, 1), 7).code(), absl::StatusCode::kOutOfRange);
 }
 
+TEST(SchedulerTest, PromptLogitsAreAskedForUntilThePromptIsComputedAndNotAgainAfterAPreemption) {
+  Scheduler scheduler(Options(5), SomeLimits(4));  // 20 KV tokens
+  ASSERT_TRUE(scheduler.Submit(1, std::vector<int32_t>(6, 1), 8, /*prompt_logits=*/true).ok());
+  ASSERT_TRUE(scheduler.Submit(2, std::vector<int32_t>(2, 1), 14).ok());
+  size_t rows = 0;
+  for (int step_count = 0; !scheduler.idle(); ++step_count) {
+    ASSERT_LT(step_count, 200);
+    const Step step = scheduler.Plan();
+    for (size_t i = 0; i < step.items.size(); ++i) {
+      if (step.ids[i] == 1 && step.items[i].every_token) rows += step.items[i].tokens.size();
+      EXPECT_FALSE(step.ids[i] == 2 && step.items[i].every_token);
+    }
+    scheduler.Commit(step, SampleAll(step));
+  }
+  EXPECT_EQ(rows, 6u);
+  EXPECT_GT(scheduler.stats().preemptions, 0u) << "the case is not the one meant";
+}
+
+TEST(SchedulerTest, AStepTellsHowManyLeftTheQueueForIt) {
+  Scheduler scheduler(Options(40), SomeLimits(8));
+  for (uint64_t id = 1; id <= 3; ++id) ASSERT_TRUE(scheduler.Submit(id, std::vector<int32_t>(4, 1), 5).ok());
+  std::vector<int> admitted;
+  for (int i = 0; i < 3; ++i) {
+    const Step step = scheduler.Plan();
+    admitted.push_back(step.admitted);
+    scheduler.Commit(step, SampleAll(step));
+  }
+  EXPECT_EQ(admitted, (std::vector<int>{2, 1, 0}));
+}
+
 }  // namespace
 }  // namespace patella::engine

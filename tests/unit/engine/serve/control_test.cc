@@ -18,7 +18,7 @@ class ZeroExecutor final : public Executor {
  public:
   absl::Status Forward(std::span<const StepItem> items, std::vector<float>* logits) override {
     size_t rows = 0;
-    for (const StepItem& item : items) rows += item.wants_logits;
+    for (const StepItem& item : items) rows += LogitRows(item);
     logits->assign(rows * 8, 0);
     most_rows = std::max(most_rows, rows);
     return absl::OkStatus();

@@ -3,126 +3,16 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "lib/http/client.h"
+#include "tests/unit/engine/serve/service_fixture.h"
 
 namespace patella::engine {
 namespace {
 
 using Json = nlohmann::json;
-constexpr int kVocabulary = 128;  // ASCII; 0 is the end
-
-// After token t comes t + 1, 'z' is followed by the end. Can be held at a gate to keep requests in flight.
-class LetterExecutor final : public Executor {
- public:
-  absl::Status Forward(std::span<const StepItem> items, std::vector<float>* logits) override {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return open_; });
-    logits->clear();
-    for (const StepItem& item : items) {
-      if (!item.wants_logits) continue;
-      const int last = item.tokens.back();
-      std::vector<float> row(kVocabulary, 0);
-      row[last == 'z' ? 0 : (last + 1) % kVocabulary] = 10;
-      logits->insert(logits->end(), row.begin(), row.end());
-    }
-    return absl::OkStatus();
-  }
-  int vocab_size() const override { return kVocabulary; }
-  Capacity capacity() const override { return {.block_size = 16, .blocks = 256, .max_tokens_per_forward = 64}; }
-  void SetOpen(bool open) {
-    std::lock_guard lock(mutex_);
-    open_ = open;
-    wake_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool open_ = true;
-};
-
-class ByteTokenizer final : public Tokenizer {
- public:
-  std::vector<int32_t> Encode(std::string_view text, bool, bool) const override { return {text.begin(), text.end()}; }
-  std::string TokenBytes(int32_t id, bool special) const override {
-    if (id == 0) return special ? "<end>" : "";
-    return std::string(1, static_cast<char>(id));
-  }
-  std::string Decode(const std::vector<int32_t>& ids, bool) const override { return {ids.begin(), ids.end()}; }
-  bool IsEndOfGeneration(int32_t id) const override { return id == 0; }
-  bool IsSpecial(int32_t id) const override { return id == 0; }
-  int vocab_size() const override { return kVocabulary; }
-  int32_t bos_id() const override { return -1; }
-  int32_t eos_id() const override { return 0; }
-  absl::StatusOr<std::string> ApplyChatTemplate(const std::vector<ChatMessage>& messages, bool) const override {
-    std::string text;
-    for (const ChatMessage& m : messages) text += m.content;
-    return text;
-  }
-};
-
-class ServiceTest : public testing::Test {
- protected:
-  void Start(int max_concurrent = 4) {
-    service_ = std::make_unique<Service>(
-        loop_, tokenizer_,
-        ServiceOptions{
-            .model_id = "m.gguf", .served_name = "m", .version = "1", .max_input_tokens = 99, .max_total_tokens = 200});
-    const Capacity c = executor_.capacity();
-    engine_ = std::make_unique<EngineLoop>(
-        executor_,
-        SchedulerOptions{
-            .block_size = c.block_size, .blocks = c.blocks, .max_tokens_per_forward = c.max_tokens_per_forward},
-        Limits{.max_concurrent_requests = max_concurrent, .max_batch_prefill_tokens = 64},
-        [](int32_t t) { return t == 0; },
-        [this](std::vector<Event> events) {
-          loop_.Post([this, events = std::move(events)]() mutable { service_->OnEvents(std::move(events)); });
-        });
-    service_->Attach(*engine_);
-    engine_->Start();
-    server_ = *http::Server::Listen(loop_, {},
-                                    [this](http::Request r, auto e) { service_->Handle(std::move(r), std::move(e)); });
-    url_ = "http://" + server_->address();
-    thread_ = std::thread([this] { loop_.Run(); });
-  }
-  void TearDown() override {
-    executor_.SetOpen(true);
-    engine_.reset();
-    loop_.Stop();
-    if (thread_.joinable()) thread_.join();
-    server_.reset();
-  }
-  http::Response Post(const std::string& path, const std::string& body) {
-    http::Request request{.method = "POST", .body = body};
-    request.headers.Set("Content-Type", "application/json");
-    return *http::Fetch(url_ + path, request);
-  }
-  http::Response Get(const std::string& path) { return *http::Fetch(url_ + path); }
-  template <typename F>
-  auto OnLoop(F fn) {
-    std::promise<decltype(fn())> result;
-    loop_.Post([&] { result.set_value(fn()); });
-    return result.get_future().get();
-  }
-  void WaitForInFlight(int wanted) {
-    while (OnLoop([this] { return service_->in_flight(); }) != wanted) std::this_thread::yield();
-  }
-
-  LetterExecutor executor_;
-  ByteTokenizer tokenizer_;
-  http::Loop loop_;
-  std::unique_ptr<Service> service_;
-  std::unique_ptr<EngineLoop> engine_;
-  std::unique_ptr<http::Server> server_;
-  std::string url_;
-  std::thread thread_;
-};
-
 TEST_F(ServiceTest, TgiGenerateHasTgisShape) {
   Start();
   const http::Response r = Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":3,"details":true}})");
@@ -218,21 +108,30 @@ TEST_F(ServiceTest, BadInputIsRefusedWithTheRightStatus) {
     int status;
     const char* words;
   };
-  const Case cases[] = {{"/generate", "{", 400, "not JSON"},
-                        {"/v1/completions", "nonsense", 400, "\"message\""},
-                        {"/generate", "{}", 422, "`inputs`"},
-                        {"/generate", R"({"inputs":3})", 422, "must be a string"},
-                        {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
-                        {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
-                        {"/generate", R"({"inputs":""})", 422, "empty"},
-                        {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
-                        {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422,
-                         "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
-                        {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
-                        {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
-                        {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
-                        {"/nowhere", "{}", 404, "/generate_stream"},
-                        {"/info", "{}", 405, "not allowed"}};
+  const Case cases[] = {
+      {"/generate", "{", 400, "not JSON"},
+      {"/v1/completions", "nonsense", 400, "\"message\""},
+      {"/generate", "{}", 422, "`inputs`"},
+      {"/generate", R"({"inputs":3})", 422, "must be a string"},
+      {"/generate", R"({"inputs":"a","parameters":{"max_new_tokens":"x"}})", 422, "max_new_tokens"},
+      {"/generate", R"({"inputs":"a","parameters":{"temperature":0}})", 422, "strictly positive"},
+      {"/generate", R"({"inputs":""})", 422, "empty"},
+      {"/generate", R"({"inputs":")" + std::string(100, 'a') + R"("})", 422, "less than 100 tokens"},
+      {"/generate", R"({"inputs":"aa","parameters":{"max_new_tokens":199}})", 422,
+       "`max_new_tokens` must be <= 200. Given: 2 `inputs`"},
+      {"/generate", R"({"inputs":"a","parameters":{"top_n_tokens":6}})", 422, "<= 5. Given: 6"},
+      {"/generate_stream", R"({"inputs":"a","parameters":{"decoder_input_details":true}})", 422,
+       "`decoder_input_details` == true is not supported when streaming tokens"},
+      {"/v1/completions", R"({"prompt":"a","logprobs":6})", 422, "logprobs"},
+      {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"top_logprobs":2})", 422,
+       "needs `logprobs`"},
+      {"/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"logprobs":true,"top_logprobs":21})", 422,
+       "top_logprobs"},
+      {"/v1/completions", R"({"prompt":[500]})", 422, "vocabulary"},
+      {"/v1/completions", R"({"prompt":"a","echo":true})", 422, "echo"},
+      {"/v1/chat/completions", R"({"messages":[]})", 422, "messages"},
+      {"/nowhere", "{}", 404, "/generate_stream"},
+      {"/info", "{}", 405, "not allowed"}};
   for (const Case& c : cases) {
     const http::Response r = Post(c.path, c.body);
     EXPECT_EQ(r.status, c.status) << c.path << " " << c.body << " " << r.body;
@@ -258,26 +157,39 @@ TEST_F(ServiceTest, OverTheLimitIs429WithRetryAfterAlsoForStreams) {
   EXPECT_EQ(Post("/generate", R"({"inputs":"a"})").status, 200);
 }
 
-TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelled) {
+TEST_F(ServiceTest, AClientThatLeavesGivesItsPermitBackAndIsCancelledWithinAStep) {
   Start(1);
+  // In its prefill (99 tokens are two steps), and while it decodes.
+  for (const std::string& prompt : {std::string(99, 'a'), std::string("a")}) {
+    executor_.SetOpen(false);
+    const int begun = executor_.begun();
+    LeaveAfterTheHead("/generate_stream", R"({"inputs":")" + prompt + R"(","parameters":{"max_new_tokens":90}})");
+    WaitForInFlight(0);
+    executor_.AllowOneStep();  // the one in progress; another would wait at the gate for ever
+    while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
+    EXPECT_EQ(executor_.begun(), begun + 1);
+  }
+  EXPECT_NE(Get("/metrics").body.find("tgi_request_failure{err=\"dropped\"} 2"), std::string::npos);
+}
+
+TEST_F(ServiceTest, ASilentStreamGetsCommentsThatParsersSkip) {
+  options_.keep_alive = std::chrono::milliseconds(4);
+  Start();
   executor_.SetOpen(false);
-  http::Loop client_loop;
-  auto client = http::Client::Create(client_loop, {.port = server_->port()});
-  std::thread client_thread([&] { client_loop.Run(); });
-  client_loop.Post([&] {
-    auto call = std::make_shared<std::shared_ptr<http::Call>>();
-    *call = client->Start({.method = "POST",
-                           .target = "/generate_stream",
-                           .body = R"({"inputs":"a","parameters":{"max_new_tokens":90,"ignore_eos":true}})"},
-                          {.on_head = [call](const http::Response&) { (*call)->Cancel(); },
-                           .on_data = [](std::string_view) {},
-                           .on_done = [&](const absl::Status&) { client_loop.Stop(); }});
+  auto held = std::async(std::launch::async, [&] {
+    return Post("/v1/completions", R"({"prompt":"y","max_tokens":9,"temperature":0,"stream":true})").body;
   });
-  client_thread.join();
-  WaitForInFlight(0);
+  WaitForInFlight(1);
+  const TimePoint start = loop_.Now();
+  while (loop_.Now() - start < std::chrono::milliseconds(40)) std::this_thread::yield();
   executor_.SetOpen(true);
-  while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
-  EXPECT_NE(Get("/metrics").body.find("tgi_request_failure{err=\"dropped\"} 1"), std::string::npos);
+  const std::string body = held.get();
+  EXPECT_TRUE(body.starts_with(":\n\n")) << body;
+  std::vector<std::string> events;
+  http::SseParser parser([&](std::string_view data) { events.emplace_back(data); });
+  ASSERT_TRUE(parser.Feed(body).ok());
+  ASSERT_EQ(events.size(), 3u) << body;  // z, the end, [DONE]
+  EXPECT_EQ(Json::parse(events[0])["choices"][0]["text"], "z");
 }
 
 TEST_F(ServiceTest, DrainFinishesWhatRunsAndRefusesTheRest) {
@@ -287,12 +199,42 @@ TEST_F(ServiceTest, DrainFinishesWhatRunsAndRefusesTheRest) {
                          [&] { return Post("/generate", R"({"inputs":"a","parameters":{"max_new_tokens":2}})"); });
   WaitForInFlight(1);
   std::promise<void> empty;
-  loop_.Post([&] { service_->Drain([&] { empty.set_value(); }); });
-  EXPECT_EQ(Get("/health").status, 503);
-  EXPECT_EQ(Post("/generate", R"({"inputs":"a"})").status, 503);
+  loop_.Post([&] { service_->Drain(std::chrono::hours(1), [&] { empty.set_value(); }); });
+  for (const char* path : {"/health", "/ping"}) EXPECT_EQ(Get(path).status, 503) << path;
+  for (const char* path : {"/generate", "/generate_stream", "/v1/completions"}) {
+    const http::Response refused = Post(path, R"({"inputs":"a","prompt":"a"})");
+    EXPECT_EQ(refused.status, 503) << path;
+    EXPECT_TRUE(refused.headers.Has("Retry-After")) << path;
+    EXPECT_EQ(refused.headers.Get("Connection"), "close") << path;
+  }
   executor_.SetOpen(true);
   EXPECT_EQ(held.get().status, 200);
   empty.get_future().get();
+}
+
+TEST_F(ServiceTest, WhatRunsLongerThanTheDrainIsCancelledAndItsClientTold) {
+  Start();
+  executor_.SetOpen(false);
+  std::vector<std::future<http::Response>> held;
+  for (const char* path : {"/generate", "/generate_stream", "/v1/completions"}) {
+    held.push_back(std::async(std::launch::async, [this, path] {
+      const char* body = R"({"inputs":"a","prompt":"a","stream":true,"parameters":{"max_new_tokens":2}})";
+      return Post(path, body);
+    }));
+  }
+  WaitForInFlight(3);
+  std::promise<void> empty;
+  loop_.Post([&] { service_->Drain(Duration::zero(), [&] { empty.set_value(); }); });
+  empty.get_future().get();
+  const http::Response whole = held[0].get();
+  EXPECT_EQ(whole.status, 503);
+  EXPECT_TRUE(whole.headers.Has("Retry-After"));
+  EXPECT_NE(whole.body.find("cut off"), std::string::npos) << whole.body;
+  const std::string tgi = held[1].get().body, openai = held[2].get().body;
+  EXPECT_TRUE(tgi.starts_with(R"(data: {"error":"the engine is shutting down)")) << tgi;
+  EXPECT_TRUE(openai.starts_with(R"(data: {"error":{"message":"the engine is shutting down)")) << openai;
+  executor_.SetOpen(true);
+  while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
 }
 
 TEST_F(ServiceTest, LimitsChangeLiveAndImpossibleOnesChangeNothing) {

@@ -8,7 +8,6 @@
 #include "engine/formats/gguf_writer.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/pretokenizer.h"
-#include "engine/text/stop_sequences.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/unicode.h"
 
@@ -105,33 +104,6 @@ TEST(Utf8StreamTest, InvalidBytesBecomeReplacements) {
             "a" + r + "b" + r + r);
   EXPECT_EQ(stream.Push("\xed\xa0\x80x"), r + r + r + "x");
   EXPECT_EQ(stream.Push("\xe2\x82z"), r + "z");
-}
-
-TEST(StopMatcherTest, TextThatMayBeginAStopStringIsHeld) {
-  StopMatcher matcher({"STOP", "\n\n"});
-  EXPECT_EQ(matcher.Push("abc ST"), "abc ");
-  EXPECT_EQ(matcher.Push("A\n"), "STA");
-  EXPECT_EQ(matcher.Push("bS"), "\nb");
-  EXPECT_EQ(matcher.Push("TO"), "");
-  EXPECT_FALSE(matcher.stopped());
-  EXPECT_EQ(matcher.Push("P more"), "");
-  EXPECT_TRUE(matcher.stopped());
-  EXPECT_EQ(matcher.Push("x") + matcher.Flush(), "");
-}
-
-TEST(StopMatcherTest, TheEarliestStopStringWins) {
-  StopMatcher matcher({"later", "now"});
-  EXPECT_EQ(matcher.Push("do it now or later"), "do it ");
-  StopMatcher keep({"now"}, true);
-  EXPECT_EQ(keep.Push("do it now or"), "do it now");
-}
-
-TEST(StopMatcherTest, FlushGivesTheHeldText) {
-  StopMatcher matcher({"aab"});
-  EXPECT_EQ(matcher.Push("xaaa"), "xa");
-  EXPECT_EQ(matcher.Flush(), "aa");
-  StopMatcher none({""});
-  EXPECT_EQ(none.Push("abc"), "abc");
 }
 
 TEST(ChatTemplateTest, LlamaTwo) {

@@ -1,0 +1,67 @@
+// One InferenceDeployment: from the caches to a plan, from the plan to calls, and what came of it into status and events.
+//
+// This is the function that the work queue's workers run. What the API server refuses for good (forbidden, rejected, a name that is taken)
+// becomes the condition Stalled with its words, and is tried again with growing pauses; what passes (unavailable, a conflict) only the latter.
+// Thread-safe.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "lib/kube/controller.h"
+#include "lib/kube/events.h"
+#include "lib/metrics/metrics.h"
+#include "operator/apply/executor.h"
+#include "operator/reconcile/inputs.h"
+
+namespace patella::apply {
+
+struct Caches {
+  kube::Cache* inference_deployments;
+  kube::Cache* accelerator_classes;
+  kube::Cache* nodes;
+  std::vector<kube::Cache*> children;  // with label managed-by: patella
+};
+
+struct ReconcilerOptions {
+  reconcile::Images images;
+  std::string host_model_dir;
+  std::function<void(kube::Event)> record;  // may be empty
+  std::function<WallTime()> wall_time;      // empty: the machine's
+  metrics::Metrics* metrics = nullptr;      // patella_desired_replicas and cost
+};
+
+// The kinds of children that are cached.
+const std::vector<kube::Resource>& ChildResources();
+
+class Reconciler {
+ public:
+  Reconciler(kube::Client* client, Caches caches, const Clock& clock, ReconcilerOptions options);
+
+  absl::StatusOr<kube::ReconcileResult> Reconcile(const kube::ObjectKey& key);
+
+  // Inputs as the caches show them now. For tests.
+  reconcile::Inputs InputsOf(const kube::Object& object, const api::InferenceDeployment& deployment) const;
+
+ private:
+  reconcile::Plan PlanOf(const kube::Object& object) const;
+  absl::Status WriteStatus(const reconcile::Plan& plan, const kube::Object& object);
+  void Tell(const kube::Object& object, const reconcile::Plan& plan, const std::vector<Deed>& deeds,
+            const std::string& status_json);
+  void Measure(const kube::ObjectKey& key, int replicas, double cost);
+  void Gone(const kube::ObjectKey& key);
+
+  kube::Client* const client_;
+  const Caches caches_;
+  const Clock& clock_;
+  const ReconcilerOptions options_;
+  Executor executor_;
+  std::mutex mutex_;
+  std::map<kube::ObjectKey, bool> known_;
+};
+
+}  // namespace patella::apply

@@ -1,0 +1,216 @@
+#include "operator/reconcile/choice.h"
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/science/catalogue.h"
+#include "lib/science/plan.h"
+
+namespace patella::reconcile {
+namespace {
+
+constexpr double kGbPerGib = 1.073741824;
+constexpr double kUsableMemory = 0.99;   // the rest is the driver's
+constexpr int kNvlinkGbPerSecond = 100;  // PCIe 5.0 x16 reaches 64 in each direction
+
+science::Accelerator AcceleratorOf(const api::AcceleratorClass& c) {
+  science::Accelerator out;
+  out.name = c.metadata.name;
+  out.memory_gb = c.memory_gib * kGbPerGib * kUsableMemory;
+  out.bandwidth_gb_per_s = c.memory_bandwidth_gbps;
+  out.fp16_tflops = c.fp16_tflops;
+  out.nvlink = c.interconnect_gbps >= kNvlinkGbPerSecond;
+  out.per_node = c.accelerators_per_node;
+  if (const auto price = science::ParseMoney(c.price_per_node_hour); price.ok()) out.price_per_node_hour = *price;
+  return out;
+}
+
+science::LatencyMetric MetricOf(api::LatencyMetric metric) {
+  if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
+  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
+                                                 : science::LatencyMetric::kTimePerOutputToken;
+}
+
+// 0: no bound.
+int MostPerReplica(const api::InferenceDeploymentSpec& spec) {
+  const int replica = spec.hardware.max_accelerators_per_replica.value_or(0);
+  const int all = spec.hardware.max_accelerators.value_or(0);
+  return replica > 0 && all > 0 ? std::min(replica, all) : std::max(replica, all);
+}
+
+science::PlanInputs PlanInputsOf(const api::InferenceDeploymentSpec& spec, const science::ModelShape& shape,
+                                 const std::vector<const api::AcceleratorClass*>& candidates) {
+  science::PlanInputs in;
+  in.model = shape;
+  for (const api::AcceleratorClass* c : candidates) in.accelerators.push_back(AcceleratorOf(*c));
+  in.input_tokens = spec.workload.input_tokens;
+  in.output_tokens = spec.workload.output_tokens;
+  in.tensor_parallel = spec.tensor_parallel_size.value_or(0);
+  in.max_accelerators_per_replica = MostPerReplica(spec);
+  in.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
+  for (const api::LatencyObjective& o : spec.objectives.latency) {
+    in.targets.push_back({MetricOf(o.metric), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
+  }
+  const api::CostObjective& cost = spec.objectives.cost;
+  if (const auto money = science::ParseMoney(cost.max_per_hour); money.ok()) in.max_per_hour = *money;
+  if (const auto money = science::ParseMoney(cost.max_per_million_tokens); money.ok()) in.max_per_million = *money;
+  if (spec.objectives.prefer == api::Prefer::kLatency) in.prefer = science::Preference::kLatency;
+  if (spec.objectives.prefer == api::Prefer::kThroughput) in.prefer = science::Preference::kThroughput;
+  return in;
+}
+
+Choice ChoiceOf(const api::AcceleratorClass& c, int tensor_parallel_size, std::string why) {
+  return {c.metadata.name, c.resource_name, c.node_selector, tensor_parallel_size, std::move(why)};
+}
+
+std::string NamesOf(const std::vector<api::AcceleratorClass>& classes) {
+  std::vector<std::string> names;
+  for (const api::AcceleratorClass& c : classes) names.push_back(c.metadata.name);
+  std::sort(names.begin(), names.end());
+  return names.empty() ? "none" : Join(names, ", ");
+}
+
+// Those named, in the user's order; or, where none is named, those that a node of this cluster has.
+std::vector<const api::AcceleratorClass*> Candidates(const Inputs& inputs) {
+  std::vector<const api::AcceleratorClass*> found;
+  const std::vector<std::string>& named = inputs.deployment.spec.hardware.accelerator_classes;
+  for (const std::string& name : named) {
+    if (const api::AcceleratorClass* c = FindClass(inputs, name)) found.push_back(c);
+  }
+  if (!named.empty()) return found;
+  for (const api::AcceleratorClass& c : inputs.accelerator_classes) {
+    if (CapacityOf(inputs.nodes, c.node_selector, c.resource_name).accelerators > 0) found.push_back(&c);
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto* a, const auto* b) { return a->metadata.name < b->metadata.name; });
+  return found;
+}
+
+Choice ByTheory(const Inputs& inputs, const science::ModelShape& shape,
+                const std::vector<const api::AcceleratorClass*>& candidates, Refusal* refusal) {
+  const absl::StatusOr<science::Plan> plan = science::MakePlan(PlanInputsOf(inputs.deployment.spec, shape, candidates));
+  if (!plan.ok()) {
+    *refusal = {"ModelShapeInvalid", StrCat("the model cannot be planned for: ", ToStd(plan.status().message()))};
+    return {};
+  }
+  std::string misses;
+  for (const science::PlanRow& row : plan->rows) {
+    if (row.fits) {
+      std::string why = StrCat(row.accelerator, " × ", row.tensor_parallel, ": ",
+                               row.meets() ? "meets the objectives at least cost by theory"
+                                           : StrCat("the nearest by theory, though ", row.why_not),
+                               "; ", static_cast<int>(row.tokens_per_second), " tokens/s and ",
+                               static_cast<int>(row.ms_per_token + 0.5), " ms a token at ", row.limit, " requests");
+      return ChoiceOf(*FindClass(inputs, row.accelerator), row.tensor_parallel, std::move(why));
+    }
+    StrAppend(&misses, misses.empty() ? "" : "; ", row.accelerator, " × ", row.tensor_parallel, ": ", row.why_not);
+  }
+  *refusal = {"ModelDoesNotFit", StrCat("no allowed accelerator holds ", shape.name, ": ",
+                                        misses.empty() ? "no allowed tensor-parallel degree" : misses,
+                                        ". Allow more in spec.hardware, or a larger class")};
+  return {};
+}
+
+}  // namespace
+
+const api::AcceleratorClass* FindClass(const Inputs& inputs, std::string_view name) {
+  for (const api::AcceleratorClass& c : inputs.accelerator_classes) {
+    if (c.metadata.name == name) return &c;
+  }
+  return nullptr;
+}
+
+NodeCapacity CapacityOf(const std::vector<NodeView>& nodes, const Labels& node_selector, const std::string& resource) {
+  NodeCapacity sum;
+  for (const NodeView& node : nodes) {
+    const auto matches = [&node](const auto& label) {
+      const auto at = node.labels.find(label.first);
+      return at != node.labels.end() && at->second == label.second;
+    };
+    const auto has = node.allocatable.find(resource);
+    if (!node.schedulable || has == node.allocatable.end() || has->second <= 0) continue;
+    if (!std::all_of(node_selector.begin(), node_selector.end(), matches)) continue;
+    ++sum.nodes;
+    sum.accelerators += has->second;
+    sum.largest_node = std::max(sum.largest_node, has->second);
+  }
+  return sum;
+}
+
+absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model) {
+  const api::ModelShape& given = model.shape;
+  if (given.layers && given.attention_heads && given.head_size && given.parameters_millions) {
+    science::ModelShape shape{.name = model.name,
+                              .parameters_billions = *given.parameters_millions / 1e3,
+                              .layers = *given.layers,
+                              .attention_heads = *given.attention_heads,
+                              .head_size = *given.head_size};
+    shape.kv_heads = given.kv_heads.value_or(shape.attention_heads);
+    shape.hidden_size = given.hidden_size.value_or(shape.attention_heads * shape.head_size);
+    return shape;
+  }
+  const absl::StatusOr<science::ModelShape> known = science::FindModel(model.name);
+  if (known.ok()) return known;
+  return absl::NotFoundError(StrCat(ToStd(known.status().message()),
+                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, "
+                                    "headSize, parametersMillions (-f FILE)"));
+}
+
+Choice Choose(const Inputs& inputs, Refusal* refusal) {
+  const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
+  const std::vector<std::string>& named = spec.hardware.accelerator_classes;
+  const std::vector<const api::AcceleratorClass*> candidates = Candidates(inputs);
+  const int given = spec.tensor_parallel_size.value_or(0);
+  if (candidates.empty() && !named.empty()) {
+    *refusal = {"AcceleratorClassMissing",
+                StrCat("spec.hardware.acceleratorClasses names ", Join(named, ", "),
+                       ", none of which exists; there are: ", NamesOf(inputs.accelerator_classes))};
+    return {};
+  }
+  if (candidates.empty()) {
+    if (given > 1) {
+      *refusal = {"NoAccelerator", StrCat("spec.tensorParallelSize is ", given,
+                                          ", but no node offers an accelerator of any AcceleratorClass: name one in "
+                                          "spec.hardware.acceleratorClasses to wait for it")};
+      return {};
+    }
+    return {.why = "no node offers an accelerator of any AcceleratorClass: runs on the CPU"};
+  }
+  const absl::StatusOr<science::ModelShape> shape = ShapeOf(spec.model);
+  const bool power_of_two = (given & (given - 1)) == 0;
+  if (shape.ok() && power_of_two) return ByTheory(inputs, *shape, candidates, refusal);
+  const int degree = std::max(1, given);
+  for (const api::AcceleratorClass* c : candidates) {
+    if (c->accelerators_per_node < degree) continue;
+    return ChoiceOf(*c, degree,
+                    StrCat("the first class that has ", degree, " a node, because ",
+                           shape.ok() ? "theory knows degrees that are powers of two"
+                                      : StrCat("the shape of ", spec.model.name,
+                                               " is not known: give spec.model.shape, or spec.tensorParallelSize and "
+                                               "one class, to choose")));
+  }
+  *refusal = {"TensorParallelTooLarge",
+              StrCat("spec.tensorParallelSize is ", degree, ", more than a node of any allowed AcceleratorClass has (",
+                     candidates.front()->metadata.name, ": ", candidates.front()->accelerators_per_node, ")")};
+  return {};
+}
+
+bool Reuse(const Inputs& inputs, const std::string& accelerator_class, int tensor_parallel_size, Choice* choice) {
+  const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
+  const std::vector<std::string>& named = spec.hardware.accelerator_classes;
+  const int most = MostPerReplica(spec);
+  if (spec.tensor_parallel_size && *spec.tensor_parallel_size != tensor_parallel_size) return false;
+  if (accelerator_class.empty()) {
+    if (!named.empty()) return false;
+    *choice = {.tensor_parallel_size = tensor_parallel_size, .why = "runs on the CPU, as it was made"};
+    return true;
+  }
+  if (!named.empty() && std::find(named.begin(), named.end(), accelerator_class) == named.end()) return false;
+  const api::AcceleratorClass* c = FindClass(inputs, accelerator_class);
+  if (c == nullptr || (most > 0 && tensor_parallel_size > most)) return false;
+  *choice =
+      ChoiceOf(*c, tensor_parallel_size, StrCat(accelerator_class, " × ", tensor_parallel_size, ", as it was made"));
+  return true;
+}
+
+}  // namespace patella::reconcile

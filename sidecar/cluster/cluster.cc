@@ -1,0 +1,241 @@
+#include "sidecar/cluster/cluster.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "lib/api/parse.h"
+#include "lib/api/print.h"
+#include "lib/base/logging.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/text.h"
+#include "lib/kube/cache.h"
+#include "lib/kube/lease.h"
+#include "lib/kube/reflector.h"
+#include "lib/kube/rest_client.h"
+#include "lib/kube/transport.h"
+#include "sidecar/cluster/peers.h"
+#include "sidecar/cluster/publish.h"
+
+namespace patella::sidecar {
+namespace {
+
+constexpr char kManager[] = "patella-autotuner";
+constexpr auto kPublishPeriod = std::chrono::seconds(2);
+constexpr auto kReportPeriod = std::chrono::seconds(1);
+// Renewed every 15 s: one write per deployment and quarter of a minute is what an API server bears with thousands of them.
+constexpr Duration kLeaseDuration = std::chrono::seconds(45), kRenewDeadline = std::chrono::seconds(40),
+                   kRenewPeriod = std::chrono::seconds(15);
+
+TunerPolicy PolicyOf(const api::InferenceDeploymentSpec& spec) {
+  TunerPolicy policy;
+  policy.mode = spec.tuning.mode == api::TuningMode::kAuto     ? TuningMode::kAuto
+                : spec.tuning.mode == api::TuningMode::kAdvise ? TuningMode::kAdvise
+                                                               : TuningMode::kOff;
+  for (const api::LatencyObjective& o : spec.objectives.latency)
+    policy.targets.push_back(
+        {std::string(api::NameOf(o.metric)), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
+  policy.ceiling = spec.max_concurrent_requests.value_or(0);
+  return policy;
+}
+
+class Link final : public ClusterLink {
+ public:
+  Link(http::Loop& loop, ClusterOptions options, ClusterHooks hooks)
+      : loop_(loop), options_(std::move(options)), hooks_(std::move(hooks)), cache_(kube::kInferenceDeployments) {}
+
+  ~Link() override {
+    *alive_ = false;
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    if (publisher_thread_.joinable()) publisher_thread_.join();
+    if (elector_ != nullptr) elector_->Stop(/*release=*/true);
+    if (reflector_ != nullptr) reflector_->Stop();
+  }
+
+  absl::Status Begin() {
+    PATELLA_ASSIGN_OR_RETURN(connection_, kube::Connect(options_.kubeconfig, clock_,
+                                                        {.user_agent = "patella-sidecar",
+                                                         .field_manager = kManager,
+                                                         .call_timeout = std::chrono::seconds(5),
+                                                         .total_timeout = std::chrono::seconds(6),
+                                                         .max_retries = 1}));
+    Refresh();
+    report_timer_ = loop_.Every(kReportPeriod, [this] { Refresh(); });
+    PATELLA_ASSIGN_OR_RETURN(
+        peers_, Peers::Start({.listen = options_.peers_listen,
+                              .certificates = options_.peers_certificates,
+                              .peers = options_.peers,
+                              .server_name = StrCat(options_.deployment, "-pods.", options_.namespace_name, ".svc")},
+                             [this] { return Own().first; }));
+    cache_.AddHandler([this](const kube::Change& change) { OnChange(change); });
+    reflector_ = std::make_unique<kube::Reflector>(
+        connection_.client.get(), &cache_,
+        kube::ReflectorOptions{.namespace_name = options_.namespace_name,
+                               .field_selector = StrCat("metadata.name=", options_.deployment)},
+        clock_);
+    reflector_->Start();
+    kube::LeaseSettings lease{.namespace_name = options_.namespace_name,
+                              .name = StrCat(options_.deployment, "-autotuner"),
+                              .identity = kube::MakeIdentity(options_.pod),
+                              .duration = kLeaseDuration,
+                              .renew_deadline = kRenewDeadline,
+                              .retry_period = kRenewPeriod,
+                              .may_create = false,  // the operator makes it; our rights end at its name
+                              .watch = true};
+    PATELLA_RETURN_IF_ERROR(kube::CheckLeaseSettings(lease));
+    kube::LeaderCallbacks callbacks;
+    callbacks.on_started = [this] {
+      LogInfo("elected: this sidecar publishes for the deployment", {{"deployment", options_.deployment}});
+      Wake();
+    };
+    callbacks.on_stopped = [] { LogInfo("no longer elected"); };
+    elector_ =
+        std::make_unique<kube::LeaderElector>(connection_.client.get(), lease, boot_clock_, std::move(callbacks));
+    elector_->Start();
+    publisher_thread_ = std::thread([this] { PublishForever(); });
+    LogInfo("following the InferenceDeployment", {{"object", StrCat(options_.namespace_name, "/", options_.deployment)},
+                                                  {"revision", options_.revision},
+                                                  {"peers_port", peers_->port()}});
+    return absl::OkStatus();
+  }
+
+  bool elected() const override { return elector_ != nullptr && elector_->IsLeader(); }
+
+ private:
+  void Wake() {
+    const std::lock_guard lock(mutex_);
+    woken_ = true;
+    changed_.notify_all();
+  }
+
+  std::pair<PeerReport, TunerStory> Own() const {
+    const std::lock_guard lock(mutex_);
+    return {report_, story_};
+  }
+
+  // On the loop's thread: what other threads may know of this replica.
+  void Refresh() {
+    PeerReport report = hooks_.report();
+    report.pod = options_.pod;
+    report.revision = options_.revision;
+    TunerStory story = hooks_.story();
+    const std::lock_guard lock(mutex_);
+    const bool news = report.limit != report_.limit || story.problem != story_.problem;
+    report_ = std::move(report);
+    story_ = std::move(story);
+    if (!news) return;
+    woken_ = true;
+    changed_.notify_all();
+  }
+
+  // On the reflector's thread.
+  void OnChange(const kube::Change& change) {
+    if (change.after == nullptr) return;  // deleted: this pod goes as well
+    absl::StatusOr<api::InferenceDeployment> object = api::ParseStored<api::InferenceDeployment>(change.after->json());
+    if (!object.ok()) {
+      LogWarning("the InferenceDeployment cannot be read; going on with what it said before",
+                 {{"error", object.status()}});
+      return;
+    }
+    const TunerPolicy policy = PolicyOf(object->spec);
+    {
+      const std::lock_guard lock(mutex_);
+      object_ = *std::move(object);
+      if (policy_ == policy) return;
+      policy_ = policy;
+    }
+    loop_.Post([this, alive = alive_, policy] {
+      if (*alive) hooks_.on_policy(policy);
+    });
+  }
+
+  void PublishForever() {
+    while (true) {
+      std::optional<api::InferenceDeployment> object;
+      PeerReport own;
+      TunerStory story;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, kPublishPeriod, [this] { return stopping_ || woken_; });
+        if (stopping_) return;
+        woken_ = false;
+        object = object_;
+        own = report_;
+        story = story_;
+      }
+      if (!object || !elected()) continue;
+      std::vector<PeerReport> reports = peers_->Ask(options_.pod);
+      reports.insert(reports.begin(), std::move(own));
+      Publish(*object, reports, story);
+    }
+  }
+
+  void Publish(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports,
+               const TunerStory& story) {
+    const Publication out = publisher_.Publish(object, reports, story, Seconds(clock_.Now().time_since_epoch()),
+                                               absl::ToUnixSeconds(absl::Now()));
+    absl::Status status = absl::OkStatus();
+    if (out.replicas) {
+      status = connection_.client
+                   ->SetScale(kube::kInferenceDeployments, options_.namespace_name, options_.deployment, *out.replicas,
+                              "", {.manager = kManager})
+                   .status();
+      if (status.ok()) LogInfo("scaled", {{"from", object.spec.replicas}, {"to", *out.replicas}});
+    }
+    if (out.status && status.ok()) {
+      status = connection_.client
+                   ->Apply(kube::kInferenceDeployments, options_.namespace_name, options_.deployment,
+                           api::PrintStatusApply(object.metadata, *out.status),
+                           {.manager = kManager, .force = true, .subresource = "status"})
+                   .status();
+    }
+    if (!status.ok()) publisher_.Failed();
+    const std::string problem(ToStd(status.message()));
+    if (!problem.empty() && problem != told_problem_)
+      LogWarning("cannot publish; the limit stays in force, and it is tried again", {{"error", status}});
+    if (problem.empty() && !told_problem_.empty()) LogInfo("publishing works again");
+    told_problem_ = problem;
+  }
+
+  http::Loop& loop_;
+  const ClusterOptions options_;
+  const ClusterHooks hooks_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // the loop's thread's
+  SteadyClock clock_;
+  kube::BootClock boot_clock_;
+  kube::Connection connection_;
+  kube::Cache cache_;
+  std::unique_ptr<kube::Reflector> reflector_;
+  std::unique_ptr<kube::LeaderElector> elector_;
+  std::unique_ptr<Peers> peers_;
+  std::unique_ptr<http::Loop::Timer> report_timer_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false, woken_ = false;
+  std::optional<api::InferenceDeployment> object_;
+  std::optional<TunerPolicy> policy_;
+  PeerReport report_;
+  TunerStory story_;
+
+  std::thread publisher_thread_;
+  Publisher publisher_;  // this and the next: the publishing thread's
+  std::string told_problem_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ClusterLink>> ClusterLink::Start(http::Loop& loop, ClusterOptions options,
+                                                                ClusterHooks hooks) {
+  auto link = std::make_unique<Link>(loop, std::move(options), std::move(hooks));
+  PATELLA_RETURN_IF_ERROR(link->Begin());
+  return absl::StatusOr<std::unique_ptr<ClusterLink>>(std::move(link));
+}
+
+}  // namespace patella::sidecar

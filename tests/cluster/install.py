@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Patella on the running one-node cluster: images built and loaded, chart installed, sample applied until it serves.
+
+    install.py [--sample deploy/samples/smollm2.yaml] [--bin build/release/bin]
+
+Every step may be repeated: images are tagged by their content, so what has not changed is not rolled out again. Ends
+with `kubectl get idep`, a completion from the URL that answers, and the next commands; else exit 1 with what is wrong.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import cluster
+import control_plane
+from cluster import STATE, say
+from control_plane import ROOT, kubectl
+from servers import Failure
+
+RELEASE, NAMESPACE = "patella", "patella-system"
+IMAGES = ("operator", "sidecar", "engine")
+READY_SECONDS = 600
+
+
+def helm(*arguments) -> str:
+    result = subprocess.run(
+        [control_plane.programs() / "helm", f"--kubeconfig={STATE}/admin.kubeconfig", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        raise Failure(f"helm {' '.join(map(str, arguments))}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def load_images(programs: pathlib.Path) -> dict[str, str]:
+    """Builds the images and loads those that the node does not have; their tags by name."""
+    build = [sys.executable, ROOT / "deploy/images/build.py", "--tag-by-content", "--bin", programs, *IMAGES]
+    lines = cluster.run(*build).splitlines()
+    present = cluster.run(*cluster.ctr("images", "ls", "-q")).split()
+    tags = {}
+    for line in lines:
+        reference, archive = line.split()[0], line.split()[-1]
+        name, tags[name] = reference.rsplit("/", 1)[1].split(":")
+        fresh = reference not in present
+        shown = re.sub(r"  +", ": ", line.replace(f"{ROOT}/", ""), count=1)
+        say(f"  image {shown}{'' if fresh else '  (there already)'}")
+        if fresh:
+            cluster.run(*cluster.ctr("images", "import", archive))
+    return tags
+
+
+def install_chart(tags: dict[str, str], values: list[str]) -> None:
+    """`values`: further --set's of Helm. A release that a killed run left half-way is rolled over."""
+    if namespace_exists():
+        pending = "status in (pending-install,pending-upgrade,pending-rollback)"
+        kubectl(STATE, "delete", "secrets", "-n", NAMESPACE, "-l", f"owner=helm,name={RELEASE},{pending}")
+    sets = [
+        f"image.tag={tags['operator']}",
+        f"sidecar.image.tag={tags['sidecar']}",
+        f"engine.image.tag={tags['engine']}",
+    ]
+    sets += [f"hostModelDir={cluster.MODELS}", *values]
+    helm(
+        "upgrade", "--install", RELEASE, ROOT / "charts/patella", "-n", NAMESPACE, "--create-namespace", "--wait",
+        "--timeout=180s", *(part for s in sets for part in ("--set", s)),
+    )  # fmt: skip
+
+
+def tags_of_release() -> dict[str, str]:
+    """The images' tags that the installed release has, as load_images returned them."""
+    values = json.loads(helm("get", "values", RELEASE, "-n", NAMESPACE, "-o", "json"))
+    return {"operator": values["image"]["tag"]} | {n: values[n]["image"]["tag"] for n in ("sidecar", "engine")}
+
+
+def namespace_exists() -> bool:
+    return bool(kubectl(STATE, "get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name"))
+
+
+def status_of(pod: dict) -> dict:
+    """What the pod's sidecar says of itself at /status.json; {} while it does not."""
+    address = pod.get("status", {}).get("podIP")
+    if not address:
+        return {}
+    try:
+        return json.loads(urllib.request.urlopen(f"http://{address}:8081/status.json", timeout=2).read())
+    except (OSError, ValueError):
+        return {}
+
+
+def pods_of(namespace: str, name: str) -> list[dict]:
+    selector = f"patella.dev/deployment={name}"
+    return json.loads(kubectl(STATE, "get", "pods", "-n", namespace, "-l", selector, "-o", "json"))["items"]
+
+
+def condition(thing: dict, kind: str) -> dict:
+    return next((c for c in thing.get("status", {}).get("conditions", []) if c["type"] == kind), {})
+
+
+def operator_trouble() -> str:
+    """What ended the operators, if none of them runs as it should; else an empty text."""
+    selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
+    pods = json.loads(kubectl(STATE, "get", "pods", "-n", NAMESPACE, "-l", selector, "-o", "json"))["items"]
+    if any(s.get("ready") and not s["restartCount"] for pod in pods for s in containers_of(pod)):
+        return ""
+    for pod in pods:
+        if any(s["restartCount"] for s in containers_of(pod)):
+            name = pod["metadata"]["name"]
+            log = kubectl(STATE, "logs", "-n", NAMESPACE, name, "--tail=1", "--previous").strip()
+            return f"the operator ended and was started again; its last line: {log}"
+    return ""
+
+
+def progress(namespace: str, name: str) -> tuple[dict, str]:
+    """The InferenceDeployment and one sentence on how far it is."""
+    thing = json.loads(kubectl(STATE, "get", "idep", name, "-n", namespace, "-o", "json"))
+    pods = pods_of(namespace, name)
+    for pod in pods:
+        pod_name = pod["metadata"]["name"]
+        for s in containers_of(pod):
+            waiting = s["state"].get("waiting", {})
+            if ended := s.get("lastState", {}).get("terminated"):
+                code = ended["exitCode"]
+                return thing, f"{pod_name}: container {s['name']} ended with {code} and was started again"
+            if waiting.get("reason", "PodInitializing") not in ("PodInitializing", "ContainerCreating"):
+                return thing, f"{pod_name}: {waiting['reason']} {waiting.get('message', '')}"
+        if (view := status_of(pod)).get("state"):
+            at = view["progress"]
+            level = f", level {at['concurrency']}" if at["concurrency"] else ""
+            phase = f": {at['phase']}{level}" if at["phase"] and not view["limit"] else ""
+            return thing, f"{view['state']}{phase}" + (f", limit {view['limit']}" if view["limit"] else "")
+    if pods:
+        return thing, f"{pods[0]['metadata']['name']}: {pods[0]['status']['phase']}"
+    ready = condition(thing, "Ready")
+    if trouble := operator_trouble():
+        return thing, trouble
+    return thing, ready.get("message") or "the operator has not looked at it yet"
+
+
+def containers_of(pod: dict) -> list[dict]:
+    status = pod.get("status", {})
+    return status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+
+
+def wait_until_ready(namespace: str, name: str, seconds: float = READY_SECONDS) -> dict:
+    """Prints each new step; returns the object once it is Ready with its limit in status."""
+    began, said = time.monotonic(), ""
+    while time.monotonic() - began < seconds:
+        thing, sentence = progress(namespace, name)
+        if sentence != said:
+            say(f"  {time.monotonic() - began:4.0f} s  {sentence}")
+            said = sentence
+        stalled = condition(thing, "Stalled")
+        if stalled.get("status") == "True":
+            raise Failure(f"{name}: {stalled.get('message')}")
+        limits = [r.get("limit") for r in thing.get("status", {}).get("revisions", []) if r.get("role") == "Serving"]
+        if condition(thing, "Ready").get("status") == "True" and any(limits):
+            return thing
+        time.sleep(0.5)
+    raise Failure(
+        f"{name} is not ready after {seconds:g} s ({said}); look with: kubectl describe idep/{name} -n {namespace}"
+    )
+
+
+def complete(url: str, model: str, prompt: str) -> str:
+    body = json.dumps({"model": model, "prompt": prompt, "max_tokens": 16, "temperature": 0}).encode()
+    request = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
+    return json.loads(urllib.request.urlopen(request, timeout=60).read())["choices"][0]["text"]
+
+
+def service_url(namespace: str, name: str) -> str:
+    service = json.loads(kubectl(STATE, "get", "service", name, "-n", namespace, "-o", "json"))
+    return f"http://{service['spec']['clusterIP']}"
+
+
+def summary(thing: dict) -> None:
+    name, namespace = thing["metadata"]["name"], thing["metadata"]["namespace"]
+    url, model = service_url(namespace, name), thing["spec"]["model"]["name"]
+    answer = complete(url, model, "The capital of France is").strip().splitlines()[0]
+    pod = pods_of(namespace, name)[0]
+    say("")
+    say(kubectl(STATE, "get", "idep", "-n", namespace).rstrip())
+    say(f"""
+{url} answers: "The capital of France is {answer}"
+
+The story of the object, a load that meets the limiter, the sidecar's own page, and the end:
+  export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH
+  kubectl describe idep/{name}
+  build/release/bin/patella bench {url} --concurrency 1,8,32
+  http://{pod["status"]["podIP"]}:8081/
+  make cluster-down""")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=pathlib.Path, default=ROOT / "deploy/samples/smollm2.yaml")
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/release/bin", help="folder of the programs")
+    options = parser.parse_args()
+    began = time.monotonic()
+    try:
+        if not cluster.node_init():
+            raise Failure("no cluster runs: start it with `make cluster`")
+        tags = load_images(options.bin)
+        say("installing charts/patella")
+        install_chart(tags, [])
+        applied = json.loads(kubectl(STATE, "apply", "-f", options.sample, "-o", "json"))
+        say(f"applied {options.sample} ({time.monotonic() - began:.0f} s): now the limit is learned")
+        summary(wait_until_ready(applied["metadata"]["namespace"], applied["metadata"]["name"]))
+        return 0
+    except (Failure, urllib.error.URLError) as failure:
+        print(f"cluster: {failure}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""cluster.py leaves nothing behind, whenever it is killed, and refuses a second cluster."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from world import cluster, control_plane
+
+PROGRAM = [sys.executable, str(pathlib.Path(cluster.__file__))]
+
+
+def run(action: str, state: pathlib.Path = cluster.STATE) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATELLA_CLUSTER": str(state)}
+    return subprocess.run([*PROGRAM, action], capture_output=True, text=True, env=environment, timeout=240)
+
+
+def left() -> list[str]:
+    """Whatever of a cluster is on this machine."""
+    mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
+    groups = pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io")
+    routes = cluster.run("ip", "-o", "route", "show", "table", "all").splitlines()
+    links = cluster.run("ip", "-o", "link", "show").splitlines()
+    return [
+        *(f"process {pid} ({name})" for pid, name in cluster.servers.running(cluster.STATE).items()),
+        *(f"mount {m}" for m in mounts if str(cluster.STATE) in m or "/kubelet" in m),
+        *(f"control group {g}" for g in groups),
+        *(f"route {r}" for r in routes if cluster.CABLE in r or r.startswith(("10.89.", "10.96.", "10.244."))),
+        *(f"link {link}" for link in links if cluster.CABLE in link),
+        *([f"folder {cluster.STATE}"] if cluster.STATE.exists() else []),
+    ]
+
+
+def kill_after(action: str, line: str) -> None:
+    """SIGKILL to the program as soon as it has printed a line with that text."""
+    process = subprocess.Popen([*PROGRAM, action], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seen = []
+    for text in process.stdout:
+        seen.append(text)
+        if line in text:
+            process.kill()
+            break
+    process.wait(240)
+    process.stdout.close()
+    assert any(line in text for text in seen), f"{action} never said {line!r}: {seen}"
+
+
+class Cluster(unittest.TestCase):
+    def setUp(self):
+        self.assertEqual(run("down").returncode, 0)
+
+    def tearDown(self):
+        self.assertEqual(run("down").returncode, 0)
+        self.assertEqual(left(), [])
+
+    def up(self):
+        result = run("up")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        node = control_plane.kubectl(cluster.STATE, "get", "node", cluster.NODE)
+        self.assertIn(" Ready ", node)
+
+    def test_it_starts_after_it_was_killed_at_any_point(self):
+        for line in ("starting a one-node", "containerd"):
+            with self.subTest(line):
+                kill_after("up", line)
+                self.up()
+                self.assertEqual(run("down").returncode, 0)
+                self.assertEqual(left(), [])
+
+    def test_a_half_started_one_is_ended_whole(self):
+        kill_after("up", "kubelet")
+
+    def test_ending_may_be_killed_too(self):
+        self.up()
+        process = subprocess.Popen([*PROGRAM, "down"], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while cluster.node_init() and time.monotonic() < deadline:
+            time.sleep(0.005)  # until the node's processes begin to end
+        process.kill()
+        process.wait()
+
+    def test_a_second_one_is_refused(self):
+        self.up()
+        with tempfile.TemporaryDirectory() as folder:
+            result = run("up", pathlib.Path(folder) / "second")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("another cluster runs on this machine", result.stderr)
+        self.assertIn("make cluster-down", result.stderr)
+        self.up()  # the first is as well as before
+
+    def test_a_folder_that_is_somebody_elses_is_not_removed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "letter").write_text("dear")
+            result = run("up", pathlib.Path(folder))
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("is not a cluster's folder", result.stderr)
+            self.assertTrue((pathlib.Path(folder) / "letter").exists())
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("a Kubernetes node needs root: run this test as root", file=sys.stderr)
+        sys.exit(1 if os.environ.get("CI") else 77)
+    unittest.main(verbosity=2)

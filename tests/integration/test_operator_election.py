@@ -1,0 +1,110 @@
+"""Two operators, one Lease: hand-over in good order within 3 s, after a crash within 50 s; bad credentials are told once."""
+
+import json
+import pathlib
+import signal
+import time
+import unittest
+
+import kube
+import operators
+from operators import account, deployments, sample
+
+
+class ElectionTest(unittest.TestCase):
+    def test_a_leader_that_ends_hands_over_within_3_s_and_one_that_crashes_is_replaced_within_50_s(self):
+        with kube.namespace() as ns, account(ns) as own, own.operator("a") as first, own.operator("b") as second:
+            both = {"a": first, "b": second}
+            for operator in both.values():
+                operator.wait_ready()
+            name = kube.eventually(own.leader, of="a leader").split("_")[0]
+            leader, standby = both[name], both["b" if name == "a" else "a"]
+            ns.apply(sample("one"))
+            kube.eventually(lambda: len(deployments(ns)) == 1)
+
+            began = time.monotonic()
+            self.assertEqual(leader.stop(), 0, leader.text())
+            kube.eventually(lambda: own.leader().split("_")[0] == standby.identity, of="the other leads")
+            self.assertLess(time.monotonic() - began, 3.0)
+            ns.apply(sample("two"))
+            kube.eventually(lambda: len(deployments(ns)) == 2, of="work by the second")
+
+            with own.operator("c") as third:
+                third.wait_ready()
+                began = time.monotonic()
+                standby.stop(signal.SIGKILL)
+                ns.apply(sample("three"))
+                kube.eventually(lambda: len(deployments(ns)) == 3, seconds=50, of="work by the third")
+                print(f"after a crash: {time.monotonic() - began:.1f} s")
+                self.assertEqual(own.leader().split("_")[0], "c")
+            self.assertEqual(own.forbidden(), [])
+
+    def test_two_operators_by_mistake_of_which_one_elects_nobody_still_agree(self):
+        with kube.namespace() as ns, account(ns) as own, own.operator("a"), own.operator("b", LEADER_ELECTION="false"):
+            ns.apply(sample())
+            kube.eventually(lambda: len(operators.children(ns)) == 11, of="children")
+            version = lambda: deployments(ns)[0]["metadata"]["generation"]
+            kube.settled(version, still_s=2.0)
+            self.assertLess(version(), 4)
+
+
+class CredentialsTest(unittest.TestCase):
+    """Each message says what and how to mend it, once in the log and on /readyz."""
+
+    def expect(self, kubeconfig: dict, *parts: str):
+        with kube.namespace() as ns, account(ns) as own:
+            own.kubeconfig.write_text(json.dumps(kubeconfig))
+            with own.operator() as operator:
+                code, text = kube.eventually(
+                    lambda: (found := operator.get("/readyz"))[0] == 503 and "starting" not in found[1] and found,
+                    of="a reason",
+                )
+                for part in parts:
+                    self.assertIn(part, text)
+                time.sleep(2.5)  # two further tries
+                self.assertEqual(operator.text().count("cannot work yet"), 1, operator.text())
+
+    def admin(self) -> dict:
+        return json.loads(pathlib.Path(kube.setting("PATELLA_KUBECONFIG")).read_text())
+
+    def test_a_token_that_is_not_valid(self):
+        config = self.admin()
+        config["users"][0]["user"] = {"token": "expired"}
+        self.expect(config, "token", "not valid")
+
+    def test_no_api_server(self):
+        config = self.admin()
+        config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+        self.expect(config, "127.0.0.1:1")
+
+    def test_a_certificate_of_another_authority(self):
+        config = self.admin()
+        cluster = config["clusters"][0]["cluster"]
+        cluster.pop("certificate-authority", None)
+        cluster["certificate-authority-data"] = OTHER_AUTHORITY
+        self.expect(config, "certificate")
+
+    def test_an_account_without_rights(self):
+        user = json.loads(pathlib.Path(kube.setting("PATELLA_USER_KUBECONFIG")).read_text())
+        self.expect(user, "forbidden", "deploy/rbac/operator-rules.yaml")
+
+
+def other_authority() -> str:
+    import base64
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=other",
+             "-keyout", f"{folder}/key", "-out", f"{folder}/ca"],
+            check=True,
+            capture_output=True,
+        )
+        return base64.b64encode(pathlib.Path(f"{folder}/ca").read_bytes()).decode()
+
+
+OTHER_AUTHORITY = other_authority()
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,116 @@
+"""The operator on a real API server, with real engines and sidecars in the place of its pods: the learned limit arrives in status and in every limiter.
+
+The sidecars use the token of the ServiceAccount that the operator made for them, so that their rights are those of a cluster.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import unittest
+
+import kube
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/clients"))
+import harness  # noqa: E402
+
+NAME = "smollm2"
+
+
+def kubeconfig_for(ns, account: str, folder: pathlib.Path) -> pathlib.Path:
+    """The admin's kubeconfig with a token of that ServiceAccount instead of the admin's certificate."""
+    config = json.loads(pathlib.Path(kube.setting("PATELLA_KUBECONFIG")).read_text())
+    config["users"][0]["user"] = {"token": ns.kubectl("create", "token", account).strip()}
+    path = folder / "sidecar.kubeconfig"
+    path.write_text(json.dumps(config))
+    return path
+
+
+class Sidecars(unittest.TestCase):
+    def setUp(self):
+        harness.require_model()
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) if hasattr(self, "enterContext") else pathlib.Path(tempfile.mkdtemp())
+
+    def started(self, process):
+        self.addCleanup(process.stop)
+        return process
+
+    def operator(self, ns):
+        return self.started(harness.Process("patella-operator", {
+            "KUBECONFIG": kube.setting("PATELLA_KUBECONFIG"), "WATCH_NAMESPACES": ns.name, "LEADER_ELECTION": "false",
+            "ADMIN": f"127.0.0.1:{harness.free_port()}", "HOST_MODEL_DIR": str(harness.CACHE / "models")}))
+
+    def sidecar(self, ns, pod: str, engine, port: int, ports: list[int]):
+        secret = ns.get("secret", f"{NAME}-peers")["data"]
+        for file in ("ca.crt", "tls.crt", "tls.key"):
+            (self.folder / file).write_bytes(base64.b64decode(secret[file]))
+        return self.started(harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", NAMESPACE=ns.name, DEPLOYMENT=NAME,
+                                            REVISION=self.revision, POD_NAME=pod, KUBECONFIG=str(self.kubeconfig),
+                                            OBJECTIVES=self.objectives, WORKLOAD_INPUT_TOKENS="128", WORKLOAD_OUTPUT_TOKENS="64",
+                                            MAX_CALIBRATION_SECONDS="240", PEERS_LISTEN=f"127.0.0.1:{port}",
+                                            PEERS=",".join(f"127.0.0.1:{p}" for p in ports), PEERS_CERTIFICATES=str(self.folder)))
+
+    def status(self, ns) -> dict:
+        return ns.get("inferencedeployment", NAME).get("status", {})
+
+    def learned(self, ns) -> dict | None:
+        found = [r for r in self.status(ns).get("revisions", []) if r["hash"] == self.revision and r.get("limit")]
+        return found[0] if found else None
+
+    def holder(self, ns) -> str:
+        return ns.get("lease", f"{NAME}-autotuner")["spec"].get("holderIdentity") or ""
+
+    def test_the_learned_limit_arrives_in_status_and_in_every_limiter(self):
+        sample = yaml.safe_load((ROOT / "deploy/samples/smollm2.yaml").read_text())
+        # What it learns is not the matter here, and machines differ: a target that any holds.
+        sample["spec"]["objectives"]["latency"][0]["targetMs"] = 400
+        sample["spec"]["scaling"] = {"mode": "Auto", "minReplicas": 1, "maxReplicas": 2}
+        with kube.namespace() as ns:
+            self.operator(ns)
+            ns.apply(sample)
+            serving = kube.eventually(lambda: ns.get("deployments", "-l", f"patella.dev/deployment={NAME}")["items"], of="a Deployment")
+            self.revision = serving[0]["metadata"]["labels"]["patella.dev/revision"]
+            self.objectives = json.dumps({"latency": sample["spec"]["objectives"]["latency"]})
+            kube.eventually(lambda: ns.get("secret", f"{NAME}-peers"), of="the peers' Secret")
+            kube.eventually(lambda: ns.get("lease", f"{NAME}-autotuner"), of="the autotuner's Lease")
+            self.kubeconfig = kubeconfig_for(ns, f"{NAME}-autotuner", self.folder)
+
+            engine = self.started(harness.Engine())
+            ports = [harness.free_port(), harness.free_port()]
+            first = self.sidecar(ns, "pod-a", engine, ports[0], ports)
+            learned = kube.eventually(lambda: self.learned(ns), 60, "the limit in status")
+            self.assertEqual(learned["limit"], harness.status_of(first.admin)["limit"])
+            self.assertTrue(learned["boundBy"])
+            conditions = {c["type"]: c for c in self.status(ns)["conditions"]}
+            self.assertEqual(conditions["Tuned"]["status"], "True", conditions)
+            self.assertEqual(conditions["ObjectivesMet"]["status"], "True", conditions)
+            self.assertIn("Ready", conditions, "the operator's own conditions stay")
+            self.assertTrue(self.status(ns)["decisions"])
+
+            second = self.sidecar(ns, "pod-b", engine, ports[1], ports)
+            ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":3}}')
+            for sidecar in (first, second):
+                kube.eventually(lambda: harness.status_of(sidecar.admin)["limit"] == 3, of="the new ceiling in a limiter")
+            kube.eventually(lambda: self.learned(ns)["limit"] == 3 and self.learned(ns)["boundBy"] == "Ceiling", 60, "the new limit in status")
+            kube.eventually(lambda: "2 of 2" in {c["type"]: c["message"] for c in self.status(ns)["conditions"]}["Tuned"], 60,
+                            "both replicas heard, over mutual TLS")
+            after = ns.get("deployments", "-l", f"patella.dev/deployment={NAME}")["items"]
+            self.assertEqual([d["metadata"]["generation"] for d in after], [serving[0]["metadata"]["generation"]], "no rollout")
+
+            self.assertTrue(self.holder(ns).startswith("pod-a"))
+            first.process.kill()
+            kube.eventually(lambda: self.holder(ns).startswith("pod-b"), 90, "the other sidecar elected")
+            ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":2}}')
+            kube.eventually(lambda: self.learned(ns)["limit"] == 2, 60, "the second one publishes")
+
+            refused = [r for r in ns.requests() if r["responseStatus"].get("code") == 403]
+            self.assertEqual(refused, [], "every right that is used is given")
+
+
+if __name__ == "__main__":
+    unittest.main()

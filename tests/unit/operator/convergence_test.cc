@@ -1,0 +1,186 @@
+// Whatever happens on the way, the operator ends in the same state. PATELLA_SEED=N plays one seed again, PATELLA_SEEDS=N plays N of them.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "lib/base/text.h"
+#include "tests/unit/operator/world.h"
+
+namespace patella::apply {
+namespace {
+
+using nlohmann::json;
+
+int64_t Number(const char* variable, int64_t fallback) {
+  const char* text = std::getenv(variable);
+  int64_t number = 0;
+  return text != nullptr && ParseInt(text, &number) ? number : fallback;
+}
+
+std::vector<uint64_t> Seeds(int count) {
+  if (const int64_t one = Number("PATELLA_SEED", 0); one > 0) return {static_cast<uint64_t>(one)};
+  std::vector<uint64_t> seeds;
+  for (int64_t seed = 1; seed <= Number("PATELLA_SEEDS", count); ++seed) seeds.push_back(static_cast<uint64_t>(seed));
+  return seeds;
+}
+
+std::string Replay(uint64_t seed) { return StrCat("to play this again: PATELLA_SEED=", seed); }
+
+json RandomSpec(Random& random) {
+  json spec = {{"paused", false},
+               {"replicas", random.UniformInt(1, 4)},
+               {"maxConcurrentRequests", random.UniformInt(1, 200)},
+               {"engine", {{"args", json::array({StrCat("--max-input-tokens=", random.UniformInt(1, 3))})}}},
+               {"pod", {{"priorityClassName", random.Uniform() < 0.5 ? "high" : "low"}}}};
+  return {{"spec", spec}};
+}
+
+void UserActs(World& world) {
+  Random& random = world.random;
+  const double what = random.Uniform();
+  if (what < 0.6) return world.Patch(RandomSpec(random).dump());
+  if (what < 0.7) return world.Patch(R"({"spec":{"paused":true}})");
+  const auto& kinds = ChildResources();
+  const kube::Resource& kind = kinds[static_cast<size_t>(random.UniformInt(0, static_cast<int64_t>(kinds.size()) - 1))];
+  const std::vector<std::string> names = world.Names(kind);
+  if (names.empty()) return;
+  world.Delete(kind, names[static_cast<size_t>(random.UniformInt(0, static_cast<int64_t>(names.size()) - 1))]);
+}
+
+// What this spec comes to when nothing goes wrong.
+std::string CalmState(const json& spec) {
+  World world(1);
+  world.Create();
+  world.Patch(spec.dump());
+  EXPECT_TRUE(world.Settle());
+  return world.State();
+}
+
+TEST(ConvergenceTest, AnyOrderDuplicationOrLossOfEventsEndsInTheSameState) {
+  for (const uint64_t seed : Seeds(40)) {
+    SCOPED_TRACE(Replay(seed));
+    World world(seed);
+    world.Create();
+    world.client.Set([&world](std::string_view, const kube::Resource&) -> FaultyClient::Fault {
+      if (world.random.Uniform() > 0.05) return {};
+      return {absl::UnavailableError("the API server is away"), world.random.Uniform() < 0.5};
+    });
+    for (int step = 0; step < 600; ++step) {
+      if (world.random.Uniform() < 0.02) UserActs(world);
+      if (world.random.Uniform() < 0.002) world.Restart();
+      world.Step(/*chaos=*/true);
+    }
+    const json last = RandomSpec(world.random);
+    world.Patch(last.dump());
+    world.client.Set(nullptr);
+    ASSERT_TRUE(world.Settle()) << "it does not come to rest";
+    ASSERT_EQ(world.State(), CalmState(last));
+  }
+}
+
+TEST(ConvergenceTest, AReadyPodStaysWhileEventsAreOnlyLate) {
+  for (const uint64_t seed : Seeds(40)) {
+    SCOPED_TRACE(Replay(seed));
+    World world(seed);
+    world.Create();
+    ASSERT_TRUE(world.Settle());
+    for (int step = 0; step < 1500; ++step) {
+      if (world.random.Uniform() < 0.01) world.Patch(RandomSpec(world.random).dump());
+      world.Step(/*chaos=*/false);
+      ASSERT_GE(world.ReadyPods(), 1) << "step " << step;
+    }
+  }
+}
+
+TEST(ConvergenceTest, OnceAllIsThereNothingIsWritten) {
+  for (const char* sample : {"cpu", "gpu", "vllm"}) {
+    World world(1, sample);
+    world.Create();
+    ASSERT_TRUE(world.Settle());
+    world.store.ClearWrites();
+    world.Restart();  // remembers nothing
+    ASSERT_TRUE(world.Settle());
+    EXPECT_EQ(world.store.Writes(), std::vector<std::string>()) << sample;
+  }
+}
+
+TEST(ConvergenceTest, EachErrorAtEachCallEndsInTheSameState) {
+  const json spec = {{"spec", {{"replicas", 2}, {"engine", {{"args", {"--max-input-tokens=9"}}}}}}};
+  const auto answer = [](int code, const char* reason) {
+    return kube::ToStatus({code, reason, "injected", {}, {}}, {"call", "things", "", kNamespace, "x", "test"});
+  };
+  const std::vector<FaultyClient::Fault> faults = {
+      {answer(400, "BadRequest")},
+      {answer(401, "Unauthorized")},
+      {answer(403, "Forbidden")},
+      {answer(404, "NotFound")},
+      {answer(409, "Conflict")},
+      {answer(409, "AlreadyExists")},
+      {answer(422, "Invalid")},
+      {answer(429, "TooManyRequests")},
+      {answer(500, "InternalError")},
+      {answer(503, "ServiceUnavailable")},
+      {answer(504, "Timeout"), /*after=*/true},
+      {kube::ConnectionError(kube::ConnectionFailure::kDropped, "injected"), /*after=*/true},
+  };
+  // The first life of a deployment: made, then moved to another revision.
+  const auto live = [&spec](int fail_at, const FaultyClient::Fault& fault, int* calls) {
+    World world(1);
+    world.client.Set([&, n = 0](std::string_view, const kube::Resource&) mutable -> FaultyClient::Fault {
+      *calls = ++n;
+      return n == fail_at ? fault : FaultyClient::Fault{};
+    });
+    world.Create();
+    EXPECT_TRUE(world.Settle());
+    world.Patch(spec.dump());
+    EXPECT_TRUE(world.Settle());
+    return world.State();
+  };
+  int calls = 0, ignored = 0;
+  const std::string calm = live(0, {}, &calls);
+  ASSERT_GT(calls, 30);
+  for (size_t f = 0; f < faults.size(); ++f) {
+    for (int at = 1; at <= calls; ++at) {
+      SCOPED_TRACE(StrCat("call ", at, " of ", calls, " answered ", ToStd(faults[f].error.ToString())));
+      ASSERT_EQ(live(at, faults[f], &ignored), calm);
+    }
+  }
+}
+
+TEST(ConvergenceTest, ADeletedDeploymentLeavesNothing) {
+  for (const uint64_t seed : Seeds(10)) {
+    SCOPED_TRACE(Replay(seed));
+    World world(seed);
+    world.Create();
+    for (int step = 0; step < 300; ++step) world.Step(/*chaos=*/true);
+    world.Delete(kube::kInferenceDeployments, kName);
+    for (int step = 0; step < 100; ++step) world.Step(/*chaos=*/true);
+    ASSERT_TRUE(world.Settle());
+    EXPECT_EQ(world.State(), "");
+  }
+}
+
+TEST(ConvergenceTest, EventsTellTheStoryOnce) {
+  World world(1);
+  world.Create();
+  ASSERT_TRUE(world.Settle());
+  world.Patch(R"({"spec":{"engine":{"args":["--max-input-tokens=9"]}}})");
+  ASSERT_TRUE(world.Settle());
+  world.Restart();
+  ASSERT_TRUE(world.Settle());
+  std::multiset<std::string> reasons;
+  for (const kube::Event& event : world.events()) {
+    EXPECT_FALSE(event.warning) << event.note;
+    EXPECT_EQ(event.regarding.name, kName);
+    reasons.insert(event.reason);
+  }
+  EXPECT_EQ(reasons.count("RevisionCreated"), 2u);
+  EXPECT_EQ(reasons.count("RevisionScaled"), 1u);
+  EXPECT_EQ(reasons.count("RevisionRemoved"), 1u);
+  EXPECT_EQ(reasons.count("BecameReady"), 1u);
+}
+
+}  // namespace
+}  // namespace patella::apply

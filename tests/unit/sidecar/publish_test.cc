@@ -1,0 +1,146 @@
+#include "sidecar/cluster/publish.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lib/api/print.h"
+
+namespace patella::sidecar {
+namespace {
+
+using testing::HasSubstr;
+
+class PublisherTest : public testing::Test {
+ protected:
+  PublisherTest() {
+    object_.metadata.name = "m";
+    object_.metadata.namespace_name = "n";
+    object_.metadata.generation = 4;
+    object_.spec.objectives.latency = {{.quantile = "0.90", .target_ms = 50}};
+    object_.spec.scaling.max_replicas = 8;
+    object_.status.revisions = {{.hash = "aa", .role = api::RevisionRole::kServing}};
+  }
+  static PeerReport Replica(const std::string& pod, int limit, const std::string& revision = "aa") {
+    return {.pod = pod,
+            .revision = revision,
+            .ready = true,
+            .limit = limit,
+            .bound_by = "TimePerOutputToken",
+            .confidence = "High",
+            .calibrated_at_s = 1'800'000'000};
+  }
+  Publication Publish(const std::vector<PeerReport>& reports, const TunerStory& story = {}) {
+    return publisher_.Publish(object_, reports, story, now_s_, 1'800'000'000 + static_cast<int64_t>(now_s_));
+  }
+  const api::Condition& Condition(const Publication& p, const std::string& type) {
+    for (const api::Condition& c : p.status->conditions) {
+      if (c.type == type) return c;
+    }
+    throw std::runtime_error("no condition " + type);
+  }
+  api::InferenceDeployment object_;
+  Publisher publisher_;
+  double now_s_ = 100;
+};
+
+TEST_F(PublisherTest, TheRevisionsLimitIsTheMedianOfItsReplicas) {
+  const Publication p =
+      Publish({Replica("a", 22), Replica("b", 9), Replica("c", 20), Replica("t", 30, "bb"), Replica("new", 0)});
+  ASSERT_TRUE(p.status.has_value());
+  ASSERT_EQ(p.status->revisions.size(), 2u);
+  EXPECT_EQ(p.status->revisions[0].hash, "aa");
+  EXPECT_EQ(p.status->revisions[0].limit, 20);
+  EXPECT_EQ(p.status->revisions[0].bound_by, "TimePerOutputToken");
+  EXPECT_EQ(p.status->revisions[0].calibrated_at, "2027-01-15T08:00:00Z");
+  EXPECT_EQ(p.status->revisions[1].limit, 30);
+  EXPECT_EQ(p.status->live.in_flight, 0);
+  EXPECT_EQ(Condition(p, "Tuned").status, api::ConditionStatus::kTrue);
+  EXPECT_EQ(Condition(p, "Tuned").observed_generation, 4);
+}
+
+TEST_F(PublisherTest, FiguresWaitForThePeriodAChangedLimitDoesNot) {
+  EXPECT_TRUE(Publish({Replica("a", 8)}).status.has_value());
+  now_s_ += 2;
+  EXPECT_FALSE(Publish({Replica("a", 8)}).status.has_value());
+  now_s_ += 2;
+  EXPECT_TRUE(Publish({Replica("a", 9)}).status.has_value());
+  now_s_ += Publisher::kPeriod_s + 1;
+  EXPECT_TRUE(Publish({Replica("a", 9)}).status.has_value());
+}
+
+TEST_F(PublisherTest, AFailedWriteIsMadeAgain) {
+  EXPECT_TRUE(Publish({Replica("a", 8)}).status.has_value());
+  publisher_.Failed();
+  now_s_ += 2;
+  EXPECT_TRUE(Publish({Replica("a", 8)}).status.has_value());
+}
+
+TEST_F(PublisherTest, LoadRaisesReplicasInModeAutoAlone) {
+  const auto overloaded = [&](api::ScalingMode mode, api::TuningMode tuning) {
+    object_.spec.scaling.mode = mode;
+    object_.spec.tuning.mode = tuning;
+    publisher_ = Publisher();
+    std::optional<int> replicas;
+    PeerReport r = Replica("a", 8);
+    for (int i = 0; i < 20 && !replicas; ++i) {
+      r.in_flight = 8, r.admitted_total += 4, r.rejected_total += 8;
+      now_s_ += 2;
+      replicas = Publish({r}).replicas;
+    }
+    return replicas;
+  };
+  EXPECT_EQ(overloaded(api::ScalingMode::kAuto, api::TuningMode::kAuto), 2);
+  EXPECT_EQ(overloaded(api::ScalingMode::kExternal, api::TuningMode::kAuto), std::nullopt);
+  EXPECT_EQ(overloaded(api::ScalingMode::kAuto, api::TuningMode::kAdvise), std::nullopt);
+  object_.spec.paused = true;
+  EXPECT_EQ(overloaded(api::ScalingMode::kAuto, api::TuningMode::kAuto), std::nullopt);
+}
+
+TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
+  TunerStory story;
+  for (int i = 0; i < 10; ++i)
+    story.decisions.push_back(
+        {.time_s = 1'800'000'000.0 + i, .what = "limit", .from = 8.0, .to = 9.0, .reason = "track", .evidence = "e"});
+  PeerReport r = Replica("a", 8);
+  std::optional<api::InferenceDeploymentStatus> status;
+  for (int i = 0; i < 20; ++i) {
+    r.in_flight = 8, r.admitted_total += 4, r.rejected_total += 8;
+    now_s_ += 2;
+    const Publication p = Publish({r}, story);
+    if (p.status) status = p.status;
+    if (p.replicas) break;
+  }
+  ASSERT_TRUE(status.has_value());
+  ASSERT_EQ(status->decisions.size(), 10u);
+  EXPECT_EQ(status->decisions[0].what, "replicas");
+  EXPECT_EQ(status->decisions[0].to, "2");
+  EXPECT_THAT(status->decisions[0].evidence, HasSubstr("turned away"));
+  EXPECT_EQ(status->decisions[1].time, "2027-01-15T08:00:09Z");
+}
+
+TEST_F(PublisherTest, ConditionsTellWhetherTargetsHold) {
+  PeerReport r = Replica("a", 8);
+  EXPECT_EQ(Condition(Publish({r}), "ObjectivesMet").reason, "HeldInCalibration");
+  r.worst_target_ratio = 0.9;
+  EXPECT_EQ(Condition(Publish({r}), "ObjectivesMet").reason, "Held");
+  r.worst_target_ratio = 1.3;
+  const Publication missed = Publish({r});
+  EXPECT_EQ(Condition(missed, "ObjectivesMet").status, api::ConditionStatus::kFalse);
+  EXPECT_THAT(Condition(missed, "ObjectivesMet").message, HasSubstr("130 %"));
+  const Publication impossible =
+      Publish({Replica("a", 0)}, {.problem = "50 ms is below the 80 ms of a lone request", .impossible_target = true});
+  EXPECT_EQ(Condition(impossible, "ObjectivesMet").reason, "TargetBelowUnloadedLatency");
+  EXPECT_EQ(Condition(impossible, "Tuned").status, api::ConditionStatus::kFalse);
+}
+
+TEST_F(PublisherTest, ATransitionTimeStaysWhileTheStatusDoes) {
+  object_.status.conditions = {{.type = "Tuned",
+                                .status = api::ConditionStatus::kTrue,
+                                .last_transition_time = "2020-01-01T00:00:00Z",
+                                .reason = "x",
+                                .message = "y"}};
+  EXPECT_EQ(Condition(Publish({Replica("a", 8)}), "Tuned").last_transition_time, "2020-01-01T00:00:00Z");
+}
+
+}  // namespace
+}  // namespace patella::sidecar

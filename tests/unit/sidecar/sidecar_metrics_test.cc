@@ -1,0 +1,54 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sidecar/app/metrics.h"
+
+namespace patella::sidecar {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kLabels[] = R"(deployment="chat",model_name="llama",revision="0a1b2c3d")";
+
+std::string Series(const std::string& name, const std::string& label, const std::string& value) {
+  return name + "{" + kLabels + "," + label + "} " + value + "\n";
+}
+
+TEST(SidecarMetricsTest, TargetsAreExportedSoThatADashboardCanDrawThemBesideTheLatencies) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.targets = {{"TimePerOutputToken", 0.9, 50}, {"EndToEnd", 0.99, 15000}};
+  const std::string text = metrics.Text(tuner, {});
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="TimePerOutputToken")", "0.05")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="TimePerOutputToken")", "0.9")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="EndToEnd")", "15")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd")", "0.99")));
+}
+
+TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeenAsAnIncrease) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  const std::string text = metrics.Text({}, {});
+  for (const char* reason : {"limit", "queue_timeout", "not_ready", "draining"}) {
+    EXPECT_THAT(text, HasSubstr(Series("patella_admission_total",
+                                       std::string(R"(outcome="rejected",reason=")") + reason + "\"", "0")));
+  }
+  for (const char* reason : {"trim", "guard"}) {
+    EXPECT_THAT(text, HasSubstr(Series("patella_decisions_total", std::string("reason=\"") + reason + "\"", "0")));
+  }
+}
+
+TEST(SidecarMetricsTest, WhatBindsTheLimitIsOneSeriesThatIs1) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  EXPECT_THAT(metrics.Text(tuner, {}), Not(HasSubstr("patella_limit_bound_by{")));
+  tuner.bound_by = "KvCapacity";
+  EXPECT_THAT(metrics.Text(tuner, {}), HasSubstr(Series("patella_limit_bound_by", R"(by="KvCapacity")", "1")));
+  tuner.bound_by = "Ceiling";
+  const std::string text = metrics.Text(tuner, {});
+  EXPECT_THAT(text, HasSubstr(Series("patella_limit_bound_by", R"(by="KvCapacity")", "0")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_limit_bound_by", R"(by="Ceiling")", "1")));
+}
+
+}  // namespace
+}  // namespace patella::sidecar
