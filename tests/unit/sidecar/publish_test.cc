@@ -110,6 +110,10 @@ TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
     if (p.status) status = p.status;
     if (p.replicas) break;
   }
+  EXPECT_EQ(status->decisions[0].what, "limit") << "what is not yet written is no decision";
+  publisher_.Scaled(true);
+  now_s_ += 2;
+  status = Publish({r}, story).status;
   ASSERT_TRUE(status.has_value());
   ASSERT_EQ(status->decisions.size(), 10u);
   EXPECT_EQ(status->decisions[0].what, "replicas");
