@@ -23,6 +23,7 @@ namespace patella::sidecar {
 namespace {
 
 constexpr auto kPublishPeriod = std::chrono::seconds(2);
+constexpr auto kCertificatesPeriod = std::chrono::minutes(1);
 constexpr auto kReportPeriod = std::chrono::seconds(1);
 // Renewed every 15 s: one write per deployment and quarter of a minute is what an API server bears with thousands of them.
 constexpr Duration kLeaseDuration = std::chrono::seconds(45), kRenewDeadline = std::chrono::seconds(40),
@@ -168,6 +169,10 @@ class Link final : public ClusterLink {
         own = report_;
         story = story_;
       }
+      if (const TimePoint now = clock_.Now(); now >= certificates_due_) {
+        peers_->FollowCertificates();
+        certificates_due_ = now + kCertificatesPeriod;
+      }
       if (!object || !elected()) continue;
       std::vector<PeerReport> reports = peers_->Ask(options_.pod);
       reports.insert(reports.begin(), std::move(own));
@@ -209,6 +214,7 @@ class Link final : public ClusterLink {
   TunerStory story_;
 
   std::thread publisher_thread_;
+  TimePoint certificates_due_{};
   Publisher publisher_;  // this and the next: the publishing thread's
   std::string told_problem_;
 };

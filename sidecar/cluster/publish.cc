@@ -175,6 +175,12 @@ Publication Publisher::Publish(const api::InferenceDeployment& object, const std
                                 .evidence = d.evidence});
   }
   status.decisions.insert(status.decisions.end(), scale_decisions_.begin(), scale_decisions_.end());
+  for (const api::Decision& d : object.status.decisions) {  // of those elected before
+    const auto same = [&](const api::Decision& ours) {
+      return ours.time == d.time && ours.what == d.what && ours.to == d.to;
+    };
+    if (std::none_of(status.decisions.begin(), status.decisions.end(), same)) status.decisions.push_back(d);
+  }
   std::stable_sort(status.decisions.begin(), status.decisions.end(),
                    [](const api::Decision& a, const api::Decision& b) { return a.time > b.time; });  // newest first
   if (status.decisions.size() > kDecisions) status.decisions.resize(kDecisions);

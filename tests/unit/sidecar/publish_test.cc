@@ -122,6 +122,21 @@ TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
   EXPECT_EQ(status->decisions[1].time, "2027-01-15T08:00:09Z");
 }
 
+TEST_F(PublisherTest, WhatWasDecidedBeforeTheElectionStays) {
+  object_.status.decisions = {
+      {.time = "2027-01-15T07:00:00Z", .what = "limit", .from = "0", .to = "7", .reason = "verified", .evidence = "e"}};
+  const TunerStory story{
+      .decisions = {
+          {.time_s = 1'800'000'000.0, .what = "limit", .from = 7.0, .to = 8.0, .reason = "track", .evidence = "e"}}};
+  const Publication p = Publish({Replica("a", 8)}, story);
+  ASSERT_EQ(p.status->decisions.size(), 2u);
+  EXPECT_EQ(p.status->decisions[0].to, "8");
+  EXPECT_EQ(p.status->decisions[1].to, "7");
+  object_.status.decisions = p.status->decisions;
+  publisher_.Failed();
+  EXPECT_EQ(Publish({Replica("a", 8)}, story).status->decisions.size(), 2u) << "none twice";
+}
+
 TEST_F(PublisherTest, ConditionsTellWhetherTargetsHold) {
   PeerReport r = Replica("a", 8);
   EXPECT_EQ(Condition(Publish({r}), "ObjectivesMet").reason, "HeldInCalibration");

@@ -97,7 +97,7 @@ TEST_F(WriteTest, AnyErrorOfScaleLeavesStatusWrittenAndIsTriedAgainWithoutAPause
     client_.ClearWrites();
     Fail("scale", error);
     EXPECT_EQ(WritePublication(client_, object_, p, publisher_).code(), error.code());
-    EXPECT_THAT(client_.Writes(), ElementsAre("apply inferencedeployments/status n/m"));
+    EXPECT_THAT(client_.Writes(), ElementsAre("apply inferencedeployments.patella.dev/status n/m"));
     client_.SetHook(nullptr);
     EXPECT_EQ(Replicas(), 1);
     Watch();
