@@ -1,10 +1,12 @@
 #include "cli/up/store.h"
 
+#include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "lib/api/print.h"
+#include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "lib/kube/memory_client.h"
@@ -58,6 +60,7 @@ LocalStore::~LocalStore() { impl_->manager->Stop(); }
 
 absl::StatusOr<std::unique_ptr<LocalStore>> LocalStore::Start(const api::InferenceDeployment& deployment,
                                                               const reconcile::Placement& placement) {
+  if (std::getenv("LOG_LEVEL") == nullptr) PATELLA_RETURN_IF_ERROR(SetLogLevel("warn"));  // the terminal is the user's
   auto impl = std::make_unique<Impl>();
   Impl& i = *impl;
   i.name = deployment.metadata.name;

@@ -84,6 +84,9 @@ Wanted WantedOf(const Inputs& inputs, Refusal* refusal) {
     wanted.images = WithUsersEngine(deployment, inputs.images);
     wanted.choice.tensor_parallel_size = deployment.spec.tensor_parallel_size.value_or(1);
     wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
+    for (const RevisionView& view : inputs.revisions) {
+      if (view.hash == wanted.revision) wanted.view = &view;
+    }
     return wanted;
   }
   const std::vector<const RevisionView*> order = InOrder(inputs.revisions);
