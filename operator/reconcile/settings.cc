@@ -11,7 +11,7 @@ constexpr int kDefaultCeiling = 128;        // the engine's own default, TGI's
 constexpr int kLeastStartSeconds = 600;     // image pull excluded: probes begin when the container runs
 constexpr int kUnknownStartSeconds = 1800;  // 120 GB of weights
 constexpr int kEngineDrainSeconds = 5;
-constexpr double kLoadGbPerSecond = 0.1;    // a slow network volume
+constexpr double kLoadGbPerSecond = 0.1;  // a slow network volume
 
 }  // namespace
 
