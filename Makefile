@@ -58,8 +58,12 @@ check: build ## The quick tests: no root, no network, no model (2 minutes at mos
 	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS)
 
 .PHONY: test
-test: build model clients kubernetes chart-tools cluster-programs ## Every test but the long ones: what CI runs
-	@cd $(BUILD) && ctest --output-on-failure -LE soak -j1
+test: build model clients kubernetes chart-tools ## Every test but the long ones and those on a node: what CI runs
+	@cd $(BUILD) && ctest --output-on-failure -LE 'soak|e2e' -j1
+
+.PHONY: e2e
+e2e: build model cluster-programs ## The scenarios on a real Kubernetes node (root; 15 minutes once built)
+	@cd $(BUILD) && ctest --output-on-failure -L e2e -j1
 
 .PHONY: clients
 clients: setup-demo
