@@ -32,7 +32,7 @@ ALLOWED = {
     "operator/reconcile": ["lib/base", "lib/api", "lib/science"],
     "operator/render": ["lib/base", "lib/kube", "operator/reconcile"],
     "operator": ["lib", "operator", "patella"],
-    "cli": ["lib", "operator/reconcile", "sidecar/tuner", "cli", "patella"],
+    "cli": ["lib", "operator/reconcile", "operator/apply", "sidecar/tuner", "cli", "patella"],
 }
 BEAST = re.compile(r"#\s*include\s*<boost/(asio|beast)")
 MAX_BEAST_FILES = 4

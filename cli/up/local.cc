@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<LocalDeployment>> LocalDeployment::Prepare(LocalO
     if (access(path.c_str(), X_OK) != 0)
       return absl::NotFoundError(StrCat(path, ": not there: build it with `make programs`"));
   }
-  if (reconcile::Reconcile(inputs, SteadyClock().Now()).deployments.empty()) {
+  if (inputs.deployment.spec.paused) {
     return absl::InvalidArgumentError("spec.paused is true: there is nothing to serve until it is false");
   }
   return local;
@@ -108,28 +108,28 @@ absl::Status LocalDeployment::MakeFolders() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Child>> LocalDeployment::StartContainer(const reconcile::Plan& plan,
-                                                                       const std::string& name) {
-  for (const reconcile::Container& container : plan.deployments.at(0).pod.containers) {
-    if (container.name != name) continue;
-    ChildOptions options{.program = StrCat(programs_, "/patella-", name),
-                         .args = container.args,
-                         .log_path = StrCat(log_folder_, "/", name, ".log")};
-    for (const reconcile::Env& env : reconcile::ResolvedEnv(plan, container))
-      options.environment.push_back(StrCat(env.name, "=", env.value));
-    return Child::Start(options);
-  }
-  return absl::InternalError(StrCat("the plan has no container ", name));
+absl::StatusOr<std::unique_ptr<Child>> LocalDeployment::StartContainer(const std::string& name,
+                                                                       const std::vector<std::string>& more) {
+  PATELLA_ASSIGN_OR_RETURN(ContainerStart start, store_->Container(name));
+  start.environment.insert(start.environment.end(), more.begin(), more.end());
+  return Child::Start({.program = StrCat(programs_, "/patella-", name),
+                       .args = std::move(start.args),
+                       .environment = std::move(start.environment),
+                       .log_path = StrCat(log_folder_, "/", name, ".log")});
 }
 
 absl::Status LocalDeployment::Start() {
   PATELLA_RETURN_IF_ERROR(MakeFolders());
+  PATELLA_ASSIGN_OR_RETURN(store_, LocalStore::Start(inputs_.deployment, inputs_.placement));
   Show(0, StrCat("starting the engine: loading ", inputs_.placement.model_path));
-  PATELLA_ASSIGN_OR_RETURN(engine_, StartContainer(reconcile::Reconcile(inputs_, SteadyClock().Now()), "engine"));
+  PATELLA_ASSIGN_OR_RETURN(engine_, StartContainer("engine", {}));
   PATELLA_RETURN_IF_ERROR(WaitForEngine());
   Show(0.05, "starting the sidecar");
-  // The engine's port is known now: the same function, with one more input, gives the sidecar its settings.
-  PATELLA_ASSIGN_OR_RETURN(sidecar_, StartContainer(reconcile::Reconcile(inputs_, SteadyClock().Now()), "sidecar"));
+  // In a pod the engine's port is fixed; here the kernel chose it.
+  const reconcile::Placement& place = inputs_.placement;
+  PATELLA_ASSIGN_OR_RETURN(
+      sidecar_, StartContainer("sidecar", {StrCat("ENGINE_URL=http://", place.engine_host, ":", place.engine_port)}));
+  store_->ReportPod(/*ready=*/false);
   return absl::OkStatus();
 }
 
@@ -154,7 +154,7 @@ absl::StatusOr<SidecarView> LocalDeployment::WaitUntilReady() {
   std::string last_error;
   while (SteadyClock().Now() < end) {
     if (const absl::StatusOr<SidecarView> view = View(); view.ok()) {
-      if (view->state == "Ready" && view->limit > 0) return *view;
+      if (view->state == "Ready" && view->limit > 0) return store_->ReportPod(/*ready=*/true), *view;
       if (!view->error.empty()) last_error = view->error;
       Show(0.05 + 0.95 * view->fraction, ProgressText(*view));
     }

@@ -7,9 +7,10 @@
 
 #include "absl/status/statusor.h"
 #include "cli/up/child.h"
+#include "cli/up/store.h"
 #include "cli/up/view.h"
 #include "lib/api/inference_deployment.h"
-#include "operator/reconcile/reconcile.h"
+#include "operator/reconcile/inputs.h"
 
 namespace patella::cli {
 
@@ -47,7 +48,8 @@ class LocalDeployment {
  private:
   explicit LocalDeployment(LocalOptions options) : options_(std::move(options)) {}
   absl::Status MakeFolders();
-  absl::StatusOr<std::unique_ptr<Child>> StartContainer(const reconcile::Plan& plan, const std::string& name);
+  // `more`: "NAME=value", wins over what the plan says.
+  absl::StatusOr<std::unique_ptr<Child>> StartContainer(const std::string& name, const std::vector<std::string>& more);
   absl::Status WaitForEngine();
   absl::Status Ended(const std::string& name, Child& child, const std::string& during);
   absl::Status SidecarEnded(const std::string& last_error);
@@ -57,6 +59,7 @@ class LocalDeployment {
   LocalOptions options_;
   reconcile::Inputs inputs_;
   std::string programs_, run_folder_, log_folder_;
+  std::unique_ptr<LocalStore> store_;
   std::unique_ptr<Child> engine_, sidecar_;
 };
 

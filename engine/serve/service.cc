@@ -191,7 +191,6 @@ void Service::Launch(std::shared_ptr<Generation> generation, std::vector<std::ve
     Forget(*left);
   });
   exchange.OnDone([this, permits] { Release(permits); });
-  if (generation->over()) return;  // the client had left already
   generation->Begin();
   if (keep_alive_timer_ == nullptr && options_.keep_alive > Duration::zero())
     keep_alive_timer_ = loop_.Every(options_.keep_alive / 4, [this] { KeepStreamsAlive(); });

@@ -51,6 +51,8 @@ class Autoscaler {
   void SetConfig(const AutoscaleConfig& config) { config_ = config; }
   // Samples some seconds apart, in order.
   ScaleDecision OnSample(const LoadSample& sample, double now_s);
+  // The last decision could not be carried out: no pause follows from it.
+  void NotDone() { raised_s_ = -1e300; }
 
  private:
   struct Past {

@@ -15,7 +15,7 @@ constexpr const char* kNeeded[] = {"spec.model.uri",           "spec.hardware.ma
                                    "spec.scaling.maxReplicas", "spec.drain.maxSeconds",
                                    "spec.updatePolicy",        "spec.pod.resources",
                                    "status.conditions",        "status.revisions",
-                                   "status.selector"};
+                                   "status.selector",          "status.replicaSummary"};
 
 // The properties of a schema, through the wrapper that allOf is.
 const json& Property(const json& schema, const std::string& name) {

@@ -21,8 +21,7 @@
 #include "operator/app/check.h"
 #include "operator/app/health.h"
 #include "operator/app/preflight.h"
-#include "operator/apply/affected.h"
-#include "operator/apply/reconciler.h"
+#include "operator/apply/wiring.h"
 
 namespace patella::controller {
 namespace {
@@ -162,30 +161,13 @@ void Program::MakeControllers() {
   events_ = std::make_unique<kube::EventRecorder>(
       connection_.client.get(),
       kube::EventRecorderOptions{.controller = "patella.dev/operator", .instance = config_.pod_name}, clock_);
-  kube::Cache& deployments = manager_->Watch(kube::kInferenceDeployments);
-  kube::Cache& classes = manager_->Watch(kube::kAcceleratorClasses);
-  kube::Cache& nodes = manager_->Watch(kube::kNodes);
-  apply::Caches caches{&deployments, &classes, &nodes, {}};
-  const std::string ours = StrCat(reconcile::kManagedByLabel, "=", reconcile::kManagedBy);
-  for (const kube::Resource& child : apply::ChildResources())
-    caches.children.push_back(&manager_->Watch(child, {.label_selector = ours}));
-
   apply::ReconcilerOptions reconciler;
   reconciler.images = config_.images;
-  reconciler.host_model_dir = config_.host_model_dir;
+  reconciler.placement.host_model_dir = config_.host_model_dir;
   reconciler.record = [this](kube::Event event) { events_->Record(std::move(event)); };
   reconciler.metrics = &metrics_;
-  reconciler_ = std::make_unique<apply::Reconciler>(connection_.client.get(), caches, clock_, std::move(reconciler));
-  kube::Controller& controller =
-      manager_->AddController({.name = "inferencedeployment", .workers = config_.workers},
-                              [this](const kube::ObjectKey& key) { return reconciler_->Reconcile(key); });
-  std::vector<kube::Cache*> watched = {&deployments, &classes, &nodes};
-  watched.insert(watched.end(), caches.children.begin(), caches.children.end());
-  for (kube::Cache* cache : watched) {
-    controller.ReconcileMapped(*cache, [cache, &deployments](const kube::Change& change) {
-      return apply::AffectedBy(change, cache->resource(), deployments);
-    });
-  }
+  reconciler_ =
+      apply::AddReconciler(*manager_, connection_.client.get(), clock_, config_.workers, std::move(reconciler));
   manager_now_ = manager_.get();
 }
 

@@ -88,7 +88,7 @@ reconcile::Inputs Reconciler::InputsOf(const kube::Object& object, const api::In
   reconcile::Inputs inputs;
   inputs.deployment = deployment;
   inputs.deployment.metadata.namespace_name = std::string(object.namespace_name());
-  inputs.placement.host_model_dir = options_.host_model_dir;
+  inputs.placement = options_.placement;
   inputs.images = options_.images;
   inputs.generation = object.generation();
   inputs.deleting = object.deleting();

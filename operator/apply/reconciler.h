@@ -29,7 +29,7 @@ struct Caches {
 
 struct ReconcilerOptions {
   reconcile::Images images;
-  std::string host_model_dir;
+  reconcile::Placement placement;
   std::function<void(kube::Event)> record;  // may be empty
   std::function<WallTime()> wall_time;      // empty: the machine's
   metrics::Metrics* metrics = nullptr;      // patella_desired_replicas and cost

@@ -89,6 +89,9 @@ HandOver PlanHandOver(const HandOverInputs& inputs) {
                                   : static_cast<int>(std::min<int64_t>({mine.wanted, most, hard_room}));
   out.wanted = std::max(kept, static_cast<int>(std::min<int64_t>(most, room)));
   out.others = Keep(inputs, std::min(most, total_ready));
+  if (!mine.settled || !sums.settled) {  // who is ready is not certain: nobody gives up pods for that
+    for (size_t i = 0; i < out.others.size(); ++i) out.others[i] = std::max(out.others[i], inputs.others[i].wanted);
+  }
 
   const bool still = sums.settled && mine.wanted == mine.ready && mine.present <= mine.wanted && !sums.shrinking;
   if (out.wanted < most && out.wanted <= mine.wanted && still && !Shrinks(inputs, out.others)) {

@@ -6,7 +6,8 @@
 //      is left for the new one, a batch at a time while another pod is ready.
 //   3. Otherwise as fast as a surge of a quarter allows.
 // A figure that is old errs on the safe side: a Deployment counts as the larger of what it was told and what it has, and while it has not
-// seen what it was told, what it had may be more: then nothing grows.
+// seen what it was told, what it had may be more: then nothing grows,
+// and what it had ready may be less: then nothing shrinks.
 #pragma once
 
 #include <cstdint>

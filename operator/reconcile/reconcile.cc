@@ -84,6 +84,9 @@ Wanted WantedOf(const Inputs& inputs, Refusal* refusal) {
     wanted.images = WithUsersEngine(deployment, inputs.images);
     wanted.choice.tensor_parallel_size = deployment.spec.tensor_parallel_size.value_or(1);
     wanted.revision = RevisionOf(deployment, wanted.images, wanted.choice);
+    for (const RevisionView& view : inputs.revisions) {
+      if (view.hash == wanted.revision) wanted.view = &view;
+    }
     return wanted;
   }
   const std::vector<const RevisionView*> order = InOrder(inputs.revisions);
@@ -181,7 +184,8 @@ void AddShared(const Inputs& inputs, Plan* plan) {
 }
 
 RevisionLoad LoadOf(const RevisionView& view) {
-  return {view.accelerators, view.wanted, view.present, view.ready, view.observed};
+  // Ready pods that it was told to give up are as good as gone.
+  return {view.accelerators, view.wanted, view.present, std::min(view.ready, view.wanted), view.observed};
 }
 
 bool Gone(const RevisionView& view) { return view.observed && view.wanted == 0 && view.present == 0; }

@@ -10,7 +10,8 @@ namespace {
 constexpr int kDefaultCeiling = 128;        // the engine's own default, TGI's
 constexpr int kLeastStartSeconds = 600;     // image pull excluded: probes begin when the container runs
 constexpr int kUnknownStartSeconds = 1800;  // 120 GB of weights
-constexpr double kLoadGbPerSecond = 0.1;    // a slow network volume
+constexpr int kEngineDrainSeconds = 5;
+constexpr double kLoadGbPerSecond = 0.1;  // a slow network volume
 
 }  // namespace
 
@@ -42,7 +43,11 @@ std::vector<Env> EngineSettings(const Inputs& inputs, const Choice& choice, cons
                           {"SERVED_MODEL_NAME", spec.model.name},
                           {"HOSTNAME", place.engine_host},
                           {"PORT", StrCat(place.engine_port)}};
-  if (spec.engine.type == api::EngineType::kPatella) env.push_back({"CONTROL_SOCKET", place.control_socket});
+  if (spec.engine.type == api::EngineType::kPatella) {
+    env.push_back({"CONTROL_SOCKET", place.control_socket});
+    // The sidecar has drained before the engine is told to end: what is left then is nobody's.
+    env.push_back({"DRAIN_SECONDS", StrCat(kEngineDrainSeconds)});
+  }
   if (spec.tensor_parallel_size || !choice.accelerator_class.empty())
     env.push_back({"NUM_SHARD", StrCat(choice.tensor_parallel_size)});
   for (const api::EnvVar& own : spec.engine.env) {  // the user's come last and win

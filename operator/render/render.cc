@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "lib/base/text.h"
 #include "operator/render/pod_json.h"
 
@@ -135,8 +136,9 @@ std::vector<Child> Render(const reconcile::Plan& plan, const Owner& owner) {
 Child RenderPeers(const reconcile::PeerSecret& secret, const PeerCertificates& certificates, const Owner& owner) {
   json body = Head(kube::kSecrets, secret.name, secret.labels, owner);
   body["type"] = "kubernetes.io/tls";
-  body["stringData"] = {
-      {"ca.crt", certificates.ca}, {"tls.crt", certificates.certificate}, {"tls.key", certificates.key}};
+  body["data"] = {{"ca.crt", absl::Base64Escape(certificates.ca)},
+                  {"tls.crt", absl::Base64Escape(certificates.certificate)},
+                  {"tls.key", absl::Base64Escape(certificates.key)}};
   return Finished(kube::kSecrets, std::move(body));
 }
 

@@ -7,7 +7,6 @@
 
 #include "absl/time/clock.h"
 #include "lib/api/parse.h"
-#include "lib/api/print.h"
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
@@ -18,12 +17,13 @@
 #include "lib/kube/transport.h"
 #include "sidecar/cluster/peers.h"
 #include "sidecar/cluster/publish.h"
+#include "sidecar/cluster/write.h"
 
 namespace patella::sidecar {
 namespace {
 
-constexpr char kManager[] = "patella-autotuner";
 constexpr auto kPublishPeriod = std::chrono::seconds(2);
+constexpr auto kCertificatesPeriod = std::chrono::minutes(1);
 constexpr auto kReportPeriod = std::chrono::seconds(1);
 // Renewed every 15 s: one write per deployment and quarter of a minute is what an API server bears with thousands of them.
 constexpr Duration kLeaseDuration = std::chrono::seconds(45), kRenewDeadline = std::chrono::seconds(40),
@@ -61,7 +61,7 @@ class Link final : public ClusterLink {
   absl::Status Begin() {
     PATELLA_ASSIGN_OR_RETURN(connection_, kube::Connect(options_.kubeconfig, clock_,
                                                         {.user_agent = "patella-sidecar",
-                                                         .field_manager = kManager,
+                                                         .field_manager = kAutotuner,
                                                          .call_timeout = std::chrono::seconds(5),
                                                          .total_timeout = std::chrono::seconds(6),
                                                          .max_retries = 1}));
@@ -169,6 +169,10 @@ class Link final : public ClusterLink {
         own = report_;
         story = story_;
       }
+      if (const TimePoint now = clock_.Now(); now >= certificates_due_) {
+        peers_->FollowCertificates();
+        certificates_due_ = now + kCertificatesPeriod;
+      }
       if (!object || !elected()) continue;
       std::vector<PeerReport> reports = peers_->Ask(options_.pod);
       reports.insert(reports.begin(), std::move(own));
@@ -180,22 +184,7 @@ class Link final : public ClusterLink {
                const TunerStory& story) {
     const Publication out = publisher_.Publish(object, reports, story, Seconds(clock_.Now().time_since_epoch()),
                                                absl::ToUnixSeconds(absl::Now()));
-    absl::Status status = absl::OkStatus();
-    if (out.replicas) {
-      status = connection_.client
-                   ->SetScale(kube::kInferenceDeployments, options_.namespace_name, options_.deployment, *out.replicas,
-                              "", {.manager = kManager})
-                   .status();
-      if (status.ok()) LogInfo("scaled", {{"from", object.spec.replicas}, {"to", *out.replicas}});
-    }
-    if (out.status && status.ok()) {
-      status = connection_.client
-                   ->Apply(kube::kInferenceDeployments, options_.namespace_name, options_.deployment,
-                           api::PrintStatusApply(object.metadata, *out.status),
-                           {.manager = kManager, .force = true, .subresource = "status"})
-                   .status();
-    }
-    if (!status.ok()) publisher_.Failed();
+    const absl::Status status = WritePublication(*connection_.client, object, out, publisher_);
     const std::string problem(ToStd(status.message()));
     if (!problem.empty() && problem != told_problem_)
       LogWarning("cannot publish; the limit stays in force, and it is tried again", {{"error", status}});
@@ -225,6 +214,7 @@ class Link final : public ClusterLink {
   TunerStory story_;
 
   std::thread publisher_thread_;
+  TimePoint certificates_due_{};
   Publisher publisher_;  // this and the next: the publishing thread's
   std::string told_problem_;
 };

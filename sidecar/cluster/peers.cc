@@ -129,7 +129,6 @@ class GrpcPeers final : public Peers {
   }
 
   std::vector<PeerReport> Ask(const std::string& self) override {
-    FollowCertificates();
     const std::vector<std::string> addresses = Addresses();
     std::erase_if(stubs_, [&](const auto& s) {
       return std::find(addresses.begin(), addresses.end(), s.first) == addresses.end();
@@ -165,6 +164,22 @@ class GrpcPeers final : public Peers {
     return reports;
   }
 
+  // A renewed Secret: the server begins anew on the same port, calls make new connections.
+  void FollowCertificates() override {
+    if (!certified_) return;
+    const absl::StatusOr<Certificates> now = Read(options_.certificates);
+    if (!now.ok() || *now == certificates_) return;
+    certificates_ = *now;
+    stubs_.clear();
+    server_->Shutdown(std::chrono::system_clock::now() + kCallTimeout);
+    server_.reset();
+    const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
+    if (const absl::Status status = Serve(StrCat(host, ":", port_)); !status.ok())
+      LogWarning("peers' server did not come back with its new certificate", {{"error", status}});
+    else
+      LogInfo("peers' certificate renewed");
+  }
+
   int port() const override { return port_; }
 
  private:
@@ -180,22 +195,6 @@ class GrpcPeers final : public Peers {
       return absl::AlreadyExistsError(
           StrCat("cannot listen on ", address, " for the other sidecars: is it taken? (PEERS_LISTEN)"));
     return absl::OkStatus();
-  }
-
-  // A renewed Secret: the server begins anew on the same port, calls make new connections.
-  void FollowCertificates() {
-    if (!certified_) return;
-    const absl::StatusOr<Certificates> now = Read(options_.certificates);
-    if (!now.ok() || *now == certificates_) return;
-    certificates_ = *now;
-    stubs_.clear();
-    server_->Shutdown(std::chrono::system_clock::now() + kCallTimeout);
-    server_.reset();
-    const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
-    if (const absl::Status status = Serve(StrCat(host, ":", port_)); !status.ok())
-      LogWarning("peers' server did not come back with its new certificate", {{"error", status}});
-    else
-      LogInfo("peers' certificate renewed");
   }
 
   std::vector<std::string> Addresses() const {

@@ -30,6 +30,8 @@ class Peers {
 
   // Reports of all that answer within a second, without `self`. Blocks.
   virtual std::vector<PeerReport> Ask(const std::string& self) = 0;
+  // Looks whether the certificates were renewed. Once a minute is enough; on the thread that asks.
+  virtual void FollowCertificates() = 0;
   virtual int port() const = 0;
 };
 

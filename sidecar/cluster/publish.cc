@@ -124,6 +124,17 @@ science::LoadSample Publisher::Load(const api::InferenceDeployment& object, cons
   return load;
 }
 
+void Publisher::Scaled(bool written) {
+  if (!proposed_) return;
+  if (written) {
+    scale_decisions_.push_back(*std::move(proposed_));
+    if (scale_decisions_.size() > kDecisions) scale_decisions_.erase(scale_decisions_.begin());
+  } else {
+    autoscaler_.NotDone();
+  }
+  proposed_.reset();
+}
+
 Publication Publisher::Publish(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports,
                                const TunerStory& story, double now_s, int64_t wall_s) {
   Publication out;
@@ -137,13 +148,12 @@ Publication Publisher::Publish(const api::InferenceDeployment& object, const std
                          !object.spec.paused;
   if (may_scale && scale.replicas != 0) {
     out.replicas = scale.replicas;
-    scale_decisions_.push_back({.time = TimeText(wall_s),
-                                .what = "replicas",
-                                .from = StrCat(load.replicas),
-                                .to = StrCat(scale.replicas),
-                                .reason = scale.replicas > load.replicas ? "load" : "idle",
-                                .evidence = scale.evidence});
-    if (scale_decisions_.size() > kDecisions) scale_decisions_.erase(scale_decisions_.begin());
+    proposed_ = api::Decision{.time = TimeText(wall_s),
+                              .what = "replicas",
+                              .from = StrCat(load.replicas),
+                              .to = StrCat(scale.replicas),
+                              .reason = scale.replicas > load.replicas ? "load" : "idle",
+                              .evidence = scale.evidence};
   }
 
   api::InferenceDeploymentStatus status;
@@ -165,6 +175,12 @@ Publication Publisher::Publish(const api::InferenceDeployment& object, const std
                                 .evidence = d.evidence});
   }
   status.decisions.insert(status.decisions.end(), scale_decisions_.begin(), scale_decisions_.end());
+  for (const api::Decision& d : object.status.decisions) {  // of those elected before
+    const auto same = [&](const api::Decision& ours) {
+      return ours.time == d.time && ours.what == d.what && ours.to == d.to;
+    };
+    if (std::none_of(status.decisions.begin(), status.decisions.end(), same)) status.decisions.push_back(d);
+  }
   std::stable_sort(status.decisions.begin(), status.decisions.end(),
                    [](const api::Decision& a, const api::Decision& b) { return a.time > b.time; });  // newest first
   if (status.decisions.size() > kDecisions) status.decisions.resize(kDecisions);

@@ -27,7 +27,9 @@ class Publisher {
   // `object`: as the API server last told. `reports`: of all replicas that answered, our own among them.
   Publication Publish(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports,
                       const TunerStory& story, double now_s, int64_t wall_s);
-  // The write failed: it is made again.
+  // After `replicas` was returned: whether it was written. What was not is no decision, and the next sample decides anew.
+  void Scaled(bool written);
+  // The status was not written: it is made again.
   void Failed() { written_s_ = -1e300, written_key_.clear(); }
 
  private:
@@ -41,7 +43,8 @@ class Publisher {
   std::map<std::string, Totals> totals_;  // by pod, at the last sample
   double sampled_s_ = -1;
   double written_s_ = -1e300;
-  std::string written_key_;  // what makes a status worth writing before the period is over
+  std::string written_key_;                // what makes a status worth writing before the period is over
+  std::optional<api::Decision> proposed_;  // returned as `replicas`, not yet known to be written
   std::vector<api::Decision> scale_decisions_;
 };
 

@@ -1,5 +1,6 @@
 """The clients that people already have, against the engine alone and through the sidecar: openai, huggingface_hub, boto3."""
 
+import math
 import threading
 import unittest
 import urllib.request
@@ -61,6 +62,19 @@ class Clients:
             model="smollm2", prompt="A, B, C, D,", max_tokens=30, temperature=0, stop=["G"])
         self.assertNotIn("G", answer.choices[0].text)
 
+    def test_openai_logprobs_of_chat_and_completions_are_those_of_the_text(self):
+        chat = self.openai().chat.completions.create(
+            model="smollm2", messages=[{"role": "user", "content": "What is 2+2?"}], max_tokens=8, temperature=0, logprobs=True, top_logprobs=3)
+        content = chat.choices[0].logprobs.content
+        self.assertEqual(bytes(b for token in content for b in token.bytes).decode(), chat.choices[0].message.content)
+        for token in content:
+            self.assertEqual(len(token.top_logprobs), 3)
+            self.assertEqual(token.logprob, token.top_logprobs[0].logprob)
+            self.assertLessEqual(sum(math.exp(top.logprob) for top in token.top_logprobs), 1 + 1e-5)
+        whole = self.openai().completions.create(model="smollm2", prompt="The capital of France is", max_tokens=6, temperature=0, logprobs=2)
+        self.assertEqual("".join(whole.choices[0].logprobs.tokens), whole.choices[0].text)
+        self.assertEqual(whole.choices[0].logprobs.text_offset[0], 0)
+
     def test_openai_lists_the_model(self):
         self.assertEqual([m.id for m in self.openai().models.list()], ["smollm2"])
 
@@ -76,6 +90,10 @@ class Clients:
         details = client.text_generation("The capital of France is", max_new_tokens=8, details=True)
         self.assertEqual(details.generated_text, text)
         self.assertEqual(details.details.generated_tokens, len(details.details.tokens))
+        details = client.text_generation("The capital of France is", max_new_tokens=3, details=True, decoder_input_details=True, top_n_tokens=2).details
+        self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
+        self.assertTrue(all(token.logprob < 0 for token in details.prefill[1:]))
+        self.assertEqual([len(tops) for tops in details.top_tokens], [2, 2, 2])
 
     def test_huggingface_hub_text_generation_stream(self):
         client = InferenceClient(self.url)

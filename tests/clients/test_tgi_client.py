@@ -29,6 +29,11 @@ class TgiClient:
         self.assertEqual(answer.details.generated_tokens, len(answer.details.tokens))
         self.assertTrue(all(t.logprob is None or t.logprob <= 0 for t in answer.details.tokens))
 
+    def test_prompt_tokens_and_the_likeliest_tokens(self):
+        details = Client(self.url).generate("The capital of France is", max_new_tokens=2, decoder_input_details=True, top_n_tokens=3).details
+        self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
+        self.assertEqual([len(tops) for tops in details.top_tokens], [3, 3])
+
     def test_stream_gives_the_same_text(self):
         whole = Client(self.url).generate("The capital of France is", max_new_tokens=16)
         tokens = list(Client(self.url).generate_stream("The capital of France is", max_new_tokens=16))

@@ -339,5 +339,15 @@ TEST(ReconcileTest, AnImpossibleChangeLeavesWhatServesAlone) {
   EXPECT_TRUE(ConditionOf(plan, "Ready").status);
 }
 
+TEST(ReconcileTest, OnThisMachineTheDeploymentThatExistsIsTheWantedOne) {
+  Inputs inputs = Sample("cpu");
+  inputs.placement.local = true;
+  const Plan first = Reconcile(inputs, TimePoint{});
+  inputs.revisions = {ViewOf(first, 1)};
+  const Plan second = Reconcile(inputs, TimePoint{});
+  EXPECT_TRUE(second.retained.empty());
+  EXPECT_EQ(second.deployments, first.deployments);
+}
+
 }  // namespace
 }  // namespace patella::reconcile

@@ -121,6 +121,7 @@ class World {
   void Relist(Feed& feed);
   bool Work();              // one key; false if none is ready
   bool MovePods(bool one);  // false if all are where they should be
+  bool CollectGarbage();    // what an owner that is gone was written for after it went
 
   const std::string sample_;
   ManualClock clock_;

@@ -110,12 +110,31 @@ TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
     if (p.status) status = p.status;
     if (p.replicas) break;
   }
+  EXPECT_EQ(status->decisions[0].what, "limit") << "what is not yet written is no decision";
+  publisher_.Scaled(true);
+  now_s_ += 2;
+  status = Publish({r}, story).status;
   ASSERT_TRUE(status.has_value());
   ASSERT_EQ(status->decisions.size(), 10u);
   EXPECT_EQ(status->decisions[0].what, "replicas");
   EXPECT_EQ(status->decisions[0].to, "2");
   EXPECT_THAT(status->decisions[0].evidence, HasSubstr("turned away"));
   EXPECT_EQ(status->decisions[1].time, "2027-01-15T08:00:09Z");
+}
+
+TEST_F(PublisherTest, WhatWasDecidedBeforeTheElectionStays) {
+  object_.status.decisions = {
+      {.time = "2027-01-15T07:00:00Z", .what = "limit", .from = "0", .to = "7", .reason = "verified", .evidence = "e"}};
+  const TunerStory story{
+      .decisions = {
+          {.time_s = 1'800'000'000.0, .what = "limit", .from = 7.0, .to = 8.0, .reason = "track", .evidence = "e"}}};
+  const Publication p = Publish({Replica("a", 8)}, story);
+  ASSERT_EQ(p.status->decisions.size(), 2u);
+  EXPECT_EQ(p.status->decisions[0].to, "8");
+  EXPECT_EQ(p.status->decisions[1].to, "7");
+  object_.status.decisions = p.status->decisions;
+  publisher_.Failed();
+  EXPECT_EQ(Publish({Replica("a", 8)}, story).status->decisions.size(), 2u) << "none twice";
 }
 
 TEST_F(PublisherTest, ConditionsTellWhetherTargetsHold) {
