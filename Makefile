@@ -43,6 +43,11 @@ model: setup-demo ## Fetch the 135M-parameter demo model into PATELLA_CACHE
 demo: programs model ## Find a real model's knee on this machine and hold it under 3x load
 	@$(BUILD)/bin/patella demo -f $(SAMPLE) --report $(REPORT)
 
+.PHONY: picture
+picture: demo ## Run the demo and draw its report for the README with headless Chromium
+	@tools/setup/install.sh pictures
+	@mkdir -p docs/pictures && tools/picture.sh $(REPORT) docs/pictures/report.png 1100x1240
+
 .PHONY: up
 up: programs model ## Serve the demo model behind a tuned limit until Ctrl-C
 	@$(BUILD)/bin/patella up -f $(SAMPLE)
