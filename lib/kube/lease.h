@@ -34,7 +34,8 @@ struct LeaseSettings {
   Duration renew_deadline = std::chrono::seconds(10);  // > 1.2 · retry_period
   Duration retry_period = std::chrono::seconds(2);     // of the leader's renewals
   bool may_create = true;                              // false: the Lease is there already, and we may not create one
-  // Followers watch the Lease instead of reading it every retry_period. For many small elections.
+  // Followers watch the Lease instead of reading it every 1 to 2.2 retry periods: they ask less, and learn of a release
+  // at once, where the others take up to 4.4 s with the defaults.
   bool watch = false;
 };
 absl::Status CheckLeaseSettings(const LeaseSettings& settings);

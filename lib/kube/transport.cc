@@ -25,6 +25,11 @@ std::vector<std::optional<std::string>>& OriginalValues() {
 
 bool IsTlsCode(int code) { return (static_cast<unsigned>(code) >> 23) == 20; }  // ERR_LIB_SSL in OpenSSL 3's packing
 
+std::string ReasonOf(int code) { return TlsReason(static_cast<unsigned long>(static_cast<unsigned>(code))); }
+
+// Bytes that were changed on the way: a new connection helps, another certificate does not.
+bool IsDamagedRecord(int code) { return ReasonOf(code) == "decryption failed or bad record mac"; }
+
 std::string_view PathAlone(std::string_view path) { return path.substr(0, path.find('?')); }
 
 }  // namespace
@@ -62,7 +67,7 @@ ConnectionFailure ClassifyHttpError(int code, std::string_view what) {
   const auto says = [&](std::string_view text) { return what.find(text) != std::string_view::npos; };
   if (code == ECANCELED) return ConnectionFailure::kCancelled;
   if (code == ETIMEDOUT) return ConnectionFailure::kTimeout;
-  if (IsTlsCode(code)) return ConnectionFailure::kTls;
+  if (IsTlsCode(code)) return IsDamagedRecord(code) ? ConnectionFailure::kDropped : ConnectionFailure::kTls;
   if (code == ECONNREFUSED || says("Failed to connect to any resolved endpoint")) return ConnectionFailure::kRefused;
   if (says("Error resolving address")) return ConnectionFailure::kUnreachable;
   return ConnectionFailure::kDropped;
@@ -88,7 +93,7 @@ absl::Status DescribeHttpError(int code, std::string_view what, std::string_view
       why = "cancelled";
       break;
     case ConnectionFailure::kTls: {
-      const std::string reason = TlsReason(static_cast<unsigned long>(static_cast<unsigned>(code)));
+      const std::string reason = ReasonOf(code);
       why = StrCat("TLS: ", reason.empty() ? std::string(what) : reason);
       if (reason == "certificate verify failed") {
         StrAppend(&why, ": the server's certificate has expired, is for another name, or is not signed by the CA of ",
@@ -99,7 +104,7 @@ absl::Status DescribeHttpError(int code, std::string_view what, std::string_view
       break;
     }
     default:
-      why = StrCat("the connection broke (", what, ")");
+      why = StrCat("the connection broke (", IsTlsCode(code) ? ReasonOf(code) : std::string(what), ")");
   }
   return ConnectionError(failure, request + why);
 }
