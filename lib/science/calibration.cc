@@ -202,22 +202,24 @@ class Calibration::Machine {
 
   void Verify(int limit, double now_s) {
     const double left = config_.max_seconds - (now_s - begun_s_);
-    if (left < kLeastForVerify_s) {
+    const double request_s = config_.output_tokens * result_.ramp.fit.law.MsPerToken(limit) / 1e3;
+    if (left < std::max(kLeastForVerify_s, kVerifyWaves * request_s)) {
       const int safe = best_passed_ > 0 ? best_passed_ : std::max(1, static_cast<int>(kUnverifiedShare * limit));
       return Conclude(safe, "budget", absl::StrFormat("calibration budget of %.0f s used up", config_.max_seconds),
                       now_s);
     }
-    next_ = std::make_unique<ClosedLoop>(ClosedLoopConfig{.concurrency = limit,
-                                                          .input_tokens = config_.input_tokens,
-                                                          .output_tokens = config_.output_tokens,
-                                                          .warm_up = WarmUp::kStarted,
-                                                          .half_width = kInfinity,
-                                                          .max_waves = kVerifyWaves,
-                                                          .min_requests = kVerifyRequests,
-                                                          .max_seconds = std::min(kVerifyMax_s, left - 1),
-                                                          .max_total_tokens = config_.max_total_tokens,
-                                                          .targets = config_.targets,
-                                                          .seed = config_.seed + result_.verifications.size() + 1});
+    next_ = std::make_unique<ClosedLoop>(
+        ClosedLoopConfig{.concurrency = limit,
+                         .input_tokens = config_.input_tokens,
+                         .output_tokens = config_.output_tokens,
+                         .warm_up = WarmUp::kStarted,
+                         .half_width = kInfinity,
+                         .max_waves = kVerifyWaves,
+                         .min_requests = kVerifyRequests,
+                         .max_seconds = std::min(std::max(kVerifyMax_s, kVerifyWaves * request_s), left - 1),
+                         .max_total_tokens = config_.max_total_tokens,
+                         .targets = config_.targets,
+                         .seed = config_.seed + result_.verifications.size() + 1});
   }
 
   void AfterVerify(double now_s) {

@@ -67,8 +67,8 @@ class Sidecars(unittest.TestCase):
 
     def test_the_learned_limit_arrives_in_status_and_in_every_limiter(self):
         sample = yaml.safe_load((ROOT / "deploy/samples/smollm2.yaml").read_text())
-        # What it learns is not the matter here, and machines differ: a target that any holds.
-        sample["spec"]["objectives"]["latency"][0]["targetMs"] = 400
+        # What it learns is not the matter here, and machines differ: a target that any holds at a few requests.
+        sample["spec"]["objectives"]["latency"][0]["targetMs"] = 150
         sample["spec"]["scaling"] = {"mode": "Auto", "minReplicas": 1, "maxReplicas": 2}
         with kube.namespace() as ns:
             self.operator(ns)

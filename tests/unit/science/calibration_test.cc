@@ -55,6 +55,18 @@ int64_t TokensOf(const CalibrationResult& result) {
   return tokens;
 }
 
+TEST(CalibrationTest, ATargetAtWhichARequestTakesHalfAMinuteIsVerifiedAllTheSame) {
+  CalibrationConfig config = Config();
+  config.targets = {{LatencyMetric::kTimePerOutputToken, 0.9, 400}};
+  config.max_seconds = 240;
+  Server server({.a_ms = 16, .b_ms = 7});
+  Calibration calibration(config);
+  Drive(server, calibration, 600);
+  ASSERT_TRUE(calibration.Result().ok()) << calibration.Result().status();
+  EXPECT_NEAR(calibration.Result()->limit, 50, 8);
+  EXPECT_FALSE(calibration.Result()->verifications.empty());
+}
+
 TEST(CalibrationTest, FindsTheRightLimitOfBothSchedulerKindsWithinItsBudgets) {
   for (const bool chunked : {false, true}) {
     int right = 0;
