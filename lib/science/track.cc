@@ -21,7 +21,6 @@ constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
 constexpr double kDeadBand = 0.05;
 constexpr double kPromptShare = 0.9;  // of a time-to-first-token target, for waiting and being computed
 constexpr double kRise = 1.12, kRisePeriod_s = 2;
-constexpr double kSmallRisePeriod_s = 10;  // for one more request, so that a limit between two numbers does not flutter
 constexpr double kDeepestFall = 0.6;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8, kDeepestCut = 0.75;
 constexpr size_t kGuardStreams = 25, kMostRecent = 50, kPromises = 120;
@@ -270,8 +269,7 @@ TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
     };
     if (best < limit_ * (1 - kDeadBand)) {
       move = MoveTo(std::max(best, static_cast<int>(kDeepestFall * limit_)), "track", evidence(), now_s);
-    } else if (best > limit_ * (1 + kDeadBand) && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s &&
-               (best > limit_ + 1 || now_s >= epoch_s_ + kSmallRisePeriod_s)) {
+    } else if (best > limit_ * (1 + kDeadBand) && now_s >= hold_until_s_ && now_s >= last_rise_s_ + kRisePeriod_s) {
       last_rise_s_ = now_s;
       move = MoveTo(std::min(best, std::max(limit_ + 1, static_cast<int>(kRise * limit_))), "track", evidence(), now_s);
     }
