@@ -12,9 +12,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "lib/base/hash.h"
 #include "lib/base/logging.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/text.h"
-#include "lib/kube/lease.h"
 
 namespace patella::kube {
 namespace {
@@ -34,11 +35,6 @@ Identity IdentityOf(const Event& event) {
           event.reason, event.action, event.note, event.warning};
 }
 
-uint64_t Fnv(std::string_view text, uint64_t hash = 0xcbf29ce484222325u) {
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
-
 // At a character's border, so that the note stays UTF-8.
 std::string Cut(std::string text) {
   if (text.size() <= kLongestNote) return text;
@@ -47,7 +43,7 @@ std::string Cut(std::string text) {
   return text.substr(0, end) + "...";
 }
 
-std::string NowText() { return MicroTime(absl::ToUnixMicros(absl::Now())); }
+std::string NowText() { return Rfc3339Micros(std::chrono::system_clock::now()); }
 
 }  // namespace
 
@@ -175,7 +171,7 @@ void EventRecorder::Impl::Send(const Event& event) {
   if (!again || kube::IsNotFound(status)) {
     const std::string text =
         StrCat(std::get<0>(identity), event.reason, event.action, event.note, absl::ToUnixNanos(absl::Now()));
-    const std::string name = StrCat(event.regarding.name.substr(0, 200), ".", absl::StrFormat("%016x", Fnv(text)));
+    const std::string name = StrCat(event.regarding.name.substr(0, 200), ".", absl::StrFormat("%016x", Fnv1a(text)));
     status = Persist([&] { return Create(event, name, where); });
     if (kube::IsAlreadyExists(status)) status = absl::OkStatus();  // an attempt that was thought lost had come through
     if (status.ok()) series[identity] = {name, 1, now};

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
 #include "lib/base/logging.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "lib/kube/reflector.h"
@@ -102,10 +102,6 @@ std::string LeaseJson(const LeaseSettings& settings, const LeaseRecord& record) 
     }
   }
   return lease.dump();
-}
-
-std::string MicroTime(int64_t microseconds_since_epoch) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::FromUnixMicros(microseconds_since_epoch), absl::UTCTimeZone());
 }
 
 std::string MakeIdentity(std::string_view host) {
@@ -298,7 +294,7 @@ absl::StatusOr<LeaseRecord> LeaderElector::Impl::Do(const LeaseMachine::Action& 
     object = client->Get(kLeases, settings.namespace_name, settings.name);
   } else {
     LeaseRecord record = action.record;
-    record.renew_time = MicroTime(absl::ToUnixMicros(absl::Now()));
+    record.renew_time = Rfc3339Micros(std::chrono::system_clock::now());
     if (record.acquire_time.empty()) record.acquire_time = record.renew_time;
     const std::string body = LeaseJson(settings, record);
     object = record.json.empty() ? client->Create(kLeases, settings.namespace_name, body)
@@ -361,7 +357,7 @@ void LeaderElector::Stop(bool release) {
     if (release && impl_->machine.Leading(impl_->clock.Now())) released = impl_->machine.Release();
   }
   if (!released) return;
-  released->renew_time = released->acquire_time = MicroTime(absl::ToUnixMicros(absl::Now()));
+  released->renew_time = released->acquire_time = Rfc3339Micros(std::chrono::system_clock::now());
   const absl::StatusOr<ObjectPtr> answer = impl_->client->Update(
       kLeases, impl_->settings.namespace_name, impl_->settings.name, LeaseJson(impl_->settings, *released));
   if (answer.ok()) {

@@ -52,7 +52,6 @@ struct LeaseRecord {
 absl::StatusOr<LeaseRecord> ParseLease(const Object& object);
 // The Lease to send; keeps labels and the like of record.json.
 std::string LeaseJson(const LeaseSettings& settings, const LeaseRecord& record);
-std::string MicroTime(int64_t microseconds_since_epoch);  // "2026-01-02T03:04:05.000006Z"
 
 class LeaseMachine {
  public:

@@ -7,8 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "lib/kube/memory_apply.h"
@@ -184,7 +183,7 @@ absl::StatusOr<ObjectPtr> MemoryClient::Impl::Insert(const CallInfo& call, json 
   metadata["name"] = name;
   if (call.resource.namespaced) metadata["namespace"] = key.namespace_name;
   metadata["uid"] = absl::StrFormat("00000000-0000-4000-8000-%012x", ++uids);
-  metadata["creationTimestamp"] = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+  metadata["creationTimestamp"] = Rfc3339(std::chrono::system_clock::now());
   metadata["generation"] = 1;
   object["apiVersion"] = ApiVersionOf(call.resource);
   object["kind"] = call.resource.kind;
@@ -531,8 +530,7 @@ absl::Status MemoryClient::Delete(const Resource& resource, std::string_view nam
   }
   if (entry->shared->deleting()) return absl::OkStatus();
   const ObjectPtr before = entry->shared;
-  entry->object["metadata"]["deletionTimestamp"] =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+  entry->object["metadata"]["deletionTimestamp"] = Rfc3339(std::chrono::system_clock::now());
   impl_->Share(*entry);
   impl_->Tell(QualifiedName(resource), before, entry->shared);
   return absl::OkStatus();

@@ -2,9 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "lib/base/logging.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "operator/apply/views.h"
@@ -18,10 +17,6 @@ using reconcile::Condition;
 using reconcile::Plan;
 
 constexpr auto kSoon = std::chrono::milliseconds(50);
-
-std::string Rfc3339(WallTime time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(time), absl::UTCTimeZone());
-}
 
 render::Owner OwnerOf(const kube::Object& object) {
   return {std::string(object.namespace_name()), std::string(object.name()), std::string(object.uid())};

@@ -226,8 +226,4 @@ struct Plan {
 
 const Condition* FindCondition(const Plan& plan, std::string_view type);  // null if there is none
 
-// The environment that the container ends up with, from the plan's own ConfigMaps: what local mode starts processes with. Variables that come
-// from a Secret or a field of the pod are left out.
-std::vector<Env> ResolvedEnv(const Plan& plan, const Container& container);
-
 }  // namespace patella::reconcile

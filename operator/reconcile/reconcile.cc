@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "lib/base/hash.h"
 #include "lib/base/text.h"
 #include "lib/science/cost.h"
 #include "operator/reconcile/conditions.h"
@@ -19,18 +20,14 @@ constexpr int kClientServicePort = 80;
 // FNV-1a, each part followed by a separator so that ("ab", "c") and ("a", "bc") differ.
 class Hasher {
  public:
-  void Add(std::string_view part) {
-    for (const char c : part) Mix(static_cast<unsigned char>(c));
-    Mix(0x100);
-  }
+  void Add(std::string_view part) { hash_ = FnvMix(Fnv1a(part, hash_), 0x100); }
   std::string Digits() const {
     const std::string hex = Hex(hash_ ^ (hash_ >> 32));
     return hex.size() <= 8 ? std::string(8 - hex.size(), '0') + hex : hex.substr(hex.size() - 8);
   }
 
  private:
-  void Mix(uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001b3u; }
-  uint64_t hash_ = 0xcbf29ce484222325u;
+  uint64_t hash_ = kFnvBasis;
 };
 
 // What the wanted revision is made of.

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
+#include "lib/base/hash.h"
 #include "lib/base/text.h"
 #include "operator/render/pod_json.h"
 
@@ -12,12 +13,6 @@ namespace {
 using nlohmann::json;
 
 constexpr char kRbacGroup[] = "rbac.authorization.k8s.io";
-
-uint64_t HashOf(std::string_view text) {  // FNV-1a
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
 
 json Head(const kube::Resource& resource, const std::string& name, const reconcile::Labels& labels,
           const Owner& owner) {
@@ -37,7 +32,7 @@ json Head(const kube::Resource& resource, const std::string& name, const reconci
 
 Child Finished(const kube::Resource& resource, json body) {
   Child child{.resource = resource, .name = body["metadata"]["name"]};
-  body["metadata"]["annotations"][kIntentAnnotation] = Hex(HashOf(body.dump()));
+  body["metadata"]["annotations"][kIntentAnnotation] = Hex(Fnv1a(body.dump()));
   child.json = body.dump();
   return child;
 }

@@ -1,8 +1,9 @@
 #include "sidecar/app/status.h"
 
 #include <cmath>
-#include <ctime>
 #include <nlohmann/json.hpp>
+
+#include "lib/base/rfc3339.h"
 
 namespace patella::sidecar {
 namespace {
@@ -10,15 +11,6 @@ namespace {
 using nlohmann::json;
 
 json Number(double value) { return std::isfinite(value) ? json(std::round(value * 1e4) / 1e4) : json(nullptr); }
-
-std::string Rfc3339(std::chrono::system_clock::time_point time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 json Curve(const TunerView& tuner) {
   json points = json::array();

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
+#include "lib/base/rfc3339.h"
 #include "lib/base/text.h"
 
 namespace patella::sidecar {
@@ -12,10 +12,8 @@ namespace {
 constexpr size_t kDecisions = 10;
 
 std::string TimeText(int64_t seconds) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(seconds), absl::UTCTimeZone());
+  return Rfc3339(std::chrono::system_clock::time_point(std::chrono::seconds(seconds)));
 }
-
-std::string Number(double value) { return absl::StrFormat("%.1f", value); }
 
 const api::Condition* Find(const api::InferenceDeploymentStatus& status, const char* type) {
   for (const api::Condition& c : status.conditions) {
@@ -189,11 +187,11 @@ Publication Publisher::Publish(const api::InferenceDeployment& object, const std
   double tokens = 0, weighted_ms = 0;
   for (const PeerReport& r : reports)
     tokens += r.tokens_per_second, weighted_ms += r.tokens_per_second * r.ms_per_token;
-  live.tokens_per_second = Number(tokens);
-  if (tokens > 0) live.ms_per_token = Number(weighted_ms / tokens);
+  live.tokens_per_second = api::ToDecimal(tokens, 1);
+  if (tokens > 0) live.ms_per_token = api::ToDecimal(weighted_ms / tokens, 1);
   live.in_flight = load.in_flight;
-  live.offered_per_second = Number(load.admitted_per_second + load.rejected_per_second);
-  live.rejected_per_second = Number(load.rejected_per_second);
+  live.offered_per_second = api::ToDecimal(load.admitted_per_second + load.rejected_per_second, 1);
+  live.rejected_per_second = api::ToDecimal(load.rejected_per_second, 1);
   if (load.limit > 0) live.desired_replicas = scale.desired;
   live.observed_at = TimeText(wall_s);
 

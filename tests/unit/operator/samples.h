@@ -66,6 +66,31 @@ inline const Container& Named(const Plan& plan, const std::string& name) {
   return kNone;
 }
 
+inline const ConfigMap* FindMap(const Plan& plan, const std::string& name) {
+  const auto at = std::find_if(plan.config_maps.begin(), plan.config_maps.end(),
+                               [&name](const ConfigMap& map) { return map.name == name; });
+  return at == plan.config_maps.end() ? nullptr : &*at;
+}
+
+// The environment that the container ends up with, from the plan's own ConfigMaps; what comes from a Secret or a field of the pod is left out.
+inline std::vector<Env> ResolvedEnv(const Plan& plan, const Container& container) {
+  std::map<std::string, std::string> values;
+  for (const std::string& name : container.env_from) {
+    if (const ConfigMap* map = FindMap(plan, name)) {
+      for (const auto& [key, value] : map->settings) values[key] = value;
+    }
+  }
+  for (const Env& env : container.env) {
+    if (env.source == Env::Source::kValue) values[env.name] = env.value;
+    if (env.source != Env::Source::kConfigMap) continue;
+    const ConfigMap* map = FindMap(plan, env.object);
+    if (map != nullptr && map->settings.contains(env.key)) values[env.name] = map->settings.at(env.key);
+  }
+  std::vector<Env> out;
+  for (const auto& [name, value] : values) out.push_back({name, value});
+  return out;
+}
+
 inline std::string EnvOf(const Plan& plan, const std::string& container, const std::string& name) {
   for (const Env& env : ResolvedEnv(plan, Named(plan, container))) {
     if (env.name == name) return env.value;
