@@ -245,10 +245,11 @@ TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, double n
   spreads_ = std::move(spreads);
   recent_.assign(config_.targets.size(), {});
   promises_.clear();
-  if (config_.targets.empty() || (same_targets && limit_ <= config_.most)) {
+  // A ceiling only cuts; what else the limit should be is for the ticks under load to say.
+  if (config_.targets.empty() || same_targets) {
     return limit_ > config_.most ? MoveTo(config_.most, "ceiling", "", now_s) : TrackMove{};
   }
-  return MoveTo(Best(), same_targets ? "ceiling" : "objectives", "", now_s);
+  return MoveTo(Best(), "objectives", "", now_s);
 }
 
 TrackMove LimitTracker::OnTick(int in_flight, double now_s) {

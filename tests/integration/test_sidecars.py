@@ -34,11 +34,36 @@ def kubeconfig_for(ns, account: str, folder: pathlib.Path) -> pathlib.Path:
 class Sidecars(unittest.TestCase):
     def setUp(self):
         harness.require_model()
+        self.processes = []
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) if hasattr(self, "enterContext") else pathlib.Path(tempfile.mkdtemp())
 
     def started(self, process):
         self.addCleanup(process.stop)
+        self.processes.append(process)
         return process
+
+    def tearDown(self):
+        """A failure shows what each program said."""
+        result = self._outcome.result
+        if any(test is self for test, _ in result.failures + result.errors):
+            for process in self.processes:
+                print(f"--- {process.process.args[0].name}, pid {process.process.pid}\n{process.log_text()[-4000:]}", file=sys.stderr)
+
+    def ceiling(self, ns, limit: int):
+        ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", json.dumps({"spec": {"maxConcurrentRequests": limit}}))
+
+    def holds(self, sidecar, limit: int):
+        """Waits until that sidecar's limiter has that limit."""
+        last = {}
+
+        def reached():
+            last.update(harness.status_of(sidecar.admin))
+            return last["limit"] == limit
+
+        try:
+            kube.eventually(reached, of=f"a limit of {limit} in a limiter")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{json.dumps(last)[:2000]}") from None
 
     def operator(self, ns):
         return self.started(harness.Process("patella-operator", {
@@ -93,9 +118,11 @@ class Sidecars(unittest.TestCase):
             self.assertTrue(self.status(ns)["decisions"])
 
             second = self.sidecar(ns, "pod-b", engine, ports[1], ports)
-            ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":3}}')
+            learned = [harness.status_of(sidecar.admin)["limit"] for sidecar in (first, second)]
+            self.assertGreaterEqual(min(learned), 3, "a few at once within 150 ms a token: any machine holds that")
+            self.ceiling(ns, 3)
             for sidecar in (first, second):
-                kube.eventually(lambda: harness.status_of(sidecar.admin)["limit"] == 3, of="the new ceiling in a limiter")
+                self.holds(sidecar, 3)
             kube.eventually(lambda: self.learned(ns)["limit"] == 3 and self.learned(ns)["boundBy"] == "Ceiling", 60, "the new limit in status")
             kube.eventually(lambda: "2 of 2" in {c["type"]: c["message"] for c in self.status(ns)["conditions"]}["Tuned"], 60,
                             "both replicas heard, over mutual TLS")
@@ -105,7 +132,7 @@ class Sidecars(unittest.TestCase):
             self.assertTrue(self.holder(ns).startswith("pod-a"))
             first.process.kill()
             kube.eventually(lambda: self.holder(ns).startswith("pod-b"), 90, "the other sidecar elected")
-            ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":2}}')
+            self.ceiling(ns, 2)
             kube.eventually(lambda: self.learned(ns)["limit"] == 2, 60, "the second one publishes")
 
             refused = [r for r in ns.requests() if r["responseStatus"].get("code") == 403]

@@ -220,6 +220,15 @@ TEST(LimitTrackerTest, ThePromptBudgetFollowsTheLevel) {
   EXPECT_NEAR(tracker.PromptBudget(), (450 - 2 * (8 + 1.6 * tracker.limit())) / 0.5, 2);
 }
 
+TEST(LimitTrackerTest, ACeilingCutsToItselfEvenWhereTheModelWouldGoLower) {
+  TrackConfig config = ConfigFor(BusyLoad());
+  config.model.points = {{1, 4.0}, {16, 63.9}};  // no request more gains anything: one at a time would be best
+  LimitTracker tracker(config);
+  EXPECT_EQ(tracker.Retarget(config.targets, 3, 100).limit, 3);
+  EXPECT_EQ(tracker.Retarget(config.targets, 8, 101).limit, 0) << "a higher ceiling alone raises nothing";
+  EXPECT_EQ(tracker.limit(), 3);
+}
+
 TEST(LimitTrackerTest, IdleTrafficMovesNothing) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
   for (int tick = 1; tick <= 40; ++tick) {
