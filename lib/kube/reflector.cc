@@ -62,6 +62,7 @@ struct Reflector::Impl {
   Random random;
   std::string version;  // last seen
   bool watch_list;
+  std::string trouble;  // as last told in the log; empty: none
 
   mutable std::mutex mutex;
   std::condition_variable changed;
@@ -81,6 +82,7 @@ struct Reflector::Impl {
   void Filled(std::vector<ObjectPtr> objects, std::string_view at) {
     cache->Replace(options.namespace_name, std::move(objects), at, /*initial=*/!Synced());
     version = at;
+    Works();
     const std::lock_guard lock(mutex);
     synced = true;
     stats.last_error = absl::OkStatus();
@@ -109,10 +111,22 @@ struct Reflector::Impl {
       ++stats.failures;
       stats.last_error = status;
     }
-    LogWarning(StrCat(what, " failed"), {{"resource", QualifiedName(cache->resource())},
-                                         {"namespace", options.namespace_name},
-                                         {"version", version},
-                                         {"error", status}});
+    // Each kind of trouble once: an API server that is away fails every try alike.
+    const std::optional<ApiError> error = ApiErrorOf(status);
+    const std::string kind =
+        StrCat(what, " ", static_cast<int>(ConnectionFailureOf(status)), " ", error ? error->http_code : 0);
+    const LogFields fields = {{"resource", QualifiedName(cache->resource())},
+                              {"namespace", options.namespace_name},
+                              {"version", version},
+                              {"error", status}};
+    const bool news = std::exchange(trouble, kind) != kind;
+    news ? LogWarning(StrCat(what, " failed"), fields) : LogDebug(StrCat(what, " failed again"), fields);
+  }
+
+  void Works() {
+    if (!std::exchange(trouble, "").empty())
+      LogInfo("up to date again",
+              {{"resource", QualifiedName(cache->resource())}, {"namespace", options.namespace_name}});
   }
 
   template <typename F>
@@ -266,6 +280,7 @@ absl::Status Reflector::Impl::Follow(WatchStream& stream, bool& any_event) {
         return absl::OkStatus();
     }
     any_event = true;
+    Works();
     version = event->object->resource_version();
     Count([&](ReflectorStats& s) {
       ++(event->type == WatchEventType::kBookmark ? s.bookmarks : s.events);

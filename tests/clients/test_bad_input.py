@@ -103,10 +103,10 @@ class BadInput(unittest.TestCase):
         self.check(Up(("outputTokens", "outputToken")), USAGE, "outputToken", "did you mean")
 
     def test_wrong_type_names_the_field_and_what_was_expected(self):
-        self.check(Up(("targetMs: 50", "targetMs: fast")), USAGE, "targetMs", "whole number")
+        self.check(Up(("targetMs: 75", "targetMs: fast")), USAGE, "targetMs", "whole number")
 
     def test_impossible_target_names_the_nearest_that_can_be_met(self):
-        self.check(Up(("targetMs: 50", "targetMs: 1")), IMPOSSIBLE, "1 ms")
+        self.check(Up(("targetMs: 75", "targetMs: 1")), IMPOSSIBLE, "1 ms")
 
     def test_missing_model_file(self):
         self.check(Up(model=pathlib.Path("/nowhere/x.gguf")), USAGE, "/nowhere/x.gguf")

@@ -186,7 +186,8 @@ def command_of(name: str) -> list:
             authority = f"--kubelet-certificate-authority={STATE}/pki/ca.crt"
             return control_plane.apiserver_command(STATE, "0.0.0.0", 6443, 2379, [*more.split(), authority])
         case "kube-controller-manager":
-            more = "--horizontal-pod-autoscaler-sync-period=5s --node-monitor-grace-period=20s"
+            # One node and one API server: that the server was away says nothing about the node and its pods.
+            more = "--horizontal-pod-autoscaler-sync-period=5s --node-monitor-grace-period=5m"
             return control_plane.controller_manager_command(STATE, more.split())
         case "kube-scheduler":
             flags = f"--kubeconfig={STATE}/scheduler.kubeconfig --leader-elect=false --secure-port=0"

@@ -20,6 +20,14 @@ def kept() -> bool:
     return text.strip() != ""
 
 
+def nothing_left(it: World, besides: tuple[str, ...] = ()) -> None:
+    def of_release() -> list[str]:
+        return [t for t in everything(f"app.kubernetes.io/instance={install.RELEASE}") if not t.startswith(besides)]
+
+    # Helm does not wait for pods that are ending.
+    it.eventually(lambda: not of_release(), 45, f"helm uninstall leaves nothing but {besides}; it left {of_release()}")
+
+
 def happens(it: World) -> None:
     it.serving()
     it.kubectl("delete", "idep", it.name, "--wait=false")
@@ -30,12 +38,7 @@ def happens(it: World) -> None:
     it.apply({**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "paused": True}})
     install.helm("uninstall", install.RELEASE, "-n", install.NAMESPACE, "--wait")
     check(kept() and it.deployment(), "crds.keep is true, but the kind or its object is gone")
-    left = [
-        thing
-        for thing in everything(f"app.kubernetes.io/instance={install.RELEASE}")
-        if not thing.startswith(("CustomResourceDefinition/", "AcceleratorClass/"))
-    ]
-    check(not left, f"helm uninstall left {left}")
+    nothing_left(it, besides=("CustomResourceDefinition/", "AcceleratorClass/"))
 
     install.install_chart(tags, ["crds.keep=false"])
     it.kubectl("delete", "idep", it.name)
@@ -44,5 +47,4 @@ def happens(it: World) -> None:
     )
     install.helm("uninstall", install.RELEASE, "-n", install.NAMESPACE, "--wait")
     it.eventually(lambda: not kept(), 30, "the kinds are gone, as crds.keep=false says")
-    left = everything(f"app.kubernetes.io/instance={install.RELEASE}")
-    check(not left, f"helm uninstall left {left}")
+    nothing_left(it)
