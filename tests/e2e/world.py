@@ -23,7 +23,7 @@ import load_client  # noqa: E402
 from servers import Failure  # noqa: E402
 
 NAMESPACE, NAME, MODEL = "e2e", "smollm2", "SmolLM2-135M-Instruct"
-TARGET_MS = 250
+TARGET_MS = 100
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
 SIZES = [(INPUT_TOKENS, OUTPUT_TOKENS)]
 
