@@ -36,27 +36,25 @@ absl::Status CheckDefinitions(kube::RestClient& client) {
   return Mended(schemas.status(), kube::kInferenceDeployments);
 }
 
-}  // namespace
-
-const std::vector<kube::Resource>& WatchedResources() {
-  static const std::vector<kube::Resource> kAll = [] {
-    std::vector<kube::Resource> all = {kube::kInferenceDeployments, kube::kAcceleratorClasses, kube::kNodes};
-    for (const kube::Resource& child : apply::ChildResources()) all.push_back(child);
-    return all;
-  }();
-  return kAll;
+absl::Status CheckList(kube::RestClient& client, const std::vector<std::string>& namespaces,
+                       const kube::Resource& resource, const std::string& selector) {
+  std::vector<std::string> where = resource.namespaced ? namespaces : std::vector<std::string>{};
+  if (where.empty()) where = {""};
+  for (const std::string& name : where) {
+    const auto page = client.List(resource, {.namespace_name = name, .label_selector = selector, .limit = 1});
+    if (!page.ok()) return Mended(page.status(), resource);
+  }
+  return absl::OkStatus();
 }
+
+}  // namespace
 
 absl::Status Preflight(kube::RestClient& client, const std::vector<std::string>& namespaces) {
   PATELLA_RETURN_IF_ERROR(CheckDefinitions(client));
-  for (const kube::Resource& resource : WatchedResources()) {
-    std::vector<std::string> where = resource.namespaced ? namespaces : std::vector<std::string>{};
-    if (where.empty()) where = {""};
-    for (const std::string& name : where) {
-      const auto page = client.List(resource, {.namespace_name = name, .limit = 1});
-      if (!page.ok()) return Mended(page.status(), resource);
-    }
-  }
+  for (const kube::Resource& resource : {kube::kInferenceDeployments, kube::kAcceleratorClasses, kube::kNodes})
+    PATELLA_RETURN_IF_ERROR(CheckList(client, namespaces, resource, ""));
+  for (const kube::Resource& child : apply::ChildResources())
+    PATELLA_RETURN_IF_ERROR(CheckList(client, namespaces, child, apply::ChildSelector()));
   return absl::OkStatus();
 }
 

@@ -14,7 +14,4 @@ namespace patella::controller {
 // The definitions (lib/api/schema_check.h), then one list of at most one object for each resource that the operator watches, in each namespace.
 absl::Status Preflight(kube::RestClient& client, const std::vector<std::string>& namespaces);
 
-// All that the operator watches.
-const std::vector<kube::Resource>& WatchedResources();
-
 }  // namespace patella::controller

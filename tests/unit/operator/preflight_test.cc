@@ -71,7 +71,7 @@ TEST_F(PreflightTest, AServerThatKeepsItsSchemasToItselfIsAskedForEachKind) {
   HideSchemas();
   EXPECT_EQ(Look(), absl::OkStatus());
   EXPECT_THAT(server_.asked, AllOf(Contains(EndsWith("/namespaces/models/inferencedeployments")),
-                                   Contains("/api/v1/nodes"), Contains("/api/v1/namespaces/models/services")));
+                                   Contains("/api/v1/nodes"), Contains("/api/v1/namespaces/models/secrets")));
   server_.answers["/acceleratorclasses"] = {404, {}, "404 page not found"};
   EXPECT_THAT(Message(), HasSubstr("does not know acceleratorclasses.patella.dev: install"));
 }
