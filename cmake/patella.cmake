@@ -83,23 +83,33 @@ endfunction()
 # A test that runs against the real Kubernetes control plane of tests/integration (label "integration"; one control
 # plane a CTest run, a namespace of its own a test). SOURCES make a GoogleTest program, COMMAND is run as it stands
 # (python3 x.py). The environment of both has PATELLA_KUBECONFIG, PATELLA_KUBECTL and what else
-# tests/integration/README.md lists. ALONE: no other test runs meanwhile.
+# tests/integration/README.md lists. ALONE: no other test runs meanwhile. APART: against a second control plane, one such
+# test at a time: for what would disturb the others (definitions that are missing, servers that stop).
 set(PATELLA_CONTROL_PLANE ${CMAKE_BINARY_DIR}/control-plane)
 function(patella_integration_test)
-  cmake_parse_arguments(A "ALONE" "NAME;TIMEOUT" "SOURCES;DEPS;COMMAND" ${ARGN})
+  cmake_parse_arguments(A "ALONE;APART" "NAME;TIMEOUT" "SOURCES;DEPS;COMMAND" ${ARGN})
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 300)
   endif()
+  set(fixture control_plane)
+  set(plane ${PATELLA_CONTROL_PLANE})
+  if(A_APART)
+    set(fixture control_plane_apart)
+    set(plane ${PATELLA_CONTROL_PLANE}-apart)
+  endif()
   set(environment
-      PATELLA_CONTROL_PLANE=${PATELLA_CONTROL_PLANE}
-      PATELLA_KUBECONFIG=${PATELLA_CONTROL_PLANE}/admin.kubeconfig
-      PATELLA_USER_KUBECONFIG=${PATELLA_CONTROL_PLANE}/user.kubeconfig
-      PATELLA_KUBECTL=${PATELLA_CONTROL_PLANE}/bin/kubectl
-      PATELLA_AUDIT_LOG=${PATELLA_CONTROL_PLANE}/audit.log
-      PATELLA_EXTERNAL_METRICS=${PATELLA_CONTROL_PLANE}/metrics
+      PATELLA_CONTROL_PLANE=${plane}
+      PATELLA_KUBECONFIG=${plane}/admin.kubeconfig
+      PATELLA_USER_KUBECONFIG=${plane}/user.kubeconfig
+      PATELLA_KUBECTL=${plane}/bin/kubectl
+      PATELLA_AUDIT_LOG=${plane}/audit.log
+      PATELLA_EXTERNAL_METRICS=${plane}/metrics
       PATELLA_BIN=${CMAKE_BINARY_DIR}/bin
       PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/integration)
-  set(properties LABELS integration TIMEOUT ${A_TIMEOUT} FIXTURES_REQUIRED control_plane)
+  set(properties LABELS integration TIMEOUT ${A_TIMEOUT} FIXTURES_REQUIRED ${fixture})
+  if(A_APART)
+    list(APPEND properties RESOURCE_LOCK ${fixture})
+  endif()
   if(A_ALONE)
     list(APPEND properties RUN_SERIAL TRUE)
   endif()

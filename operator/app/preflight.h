@@ -11,13 +11,7 @@
 
 namespace patella::controller {
 
-// One list of at most one object for each resource and namespace; then the CRD's schema.
+// The definitions (lib/api/schema_check.h), then one list of at most one object for each resource that the operator watches, in each namespace.
 absl::Status Preflight(kube::RestClient& client, const std::vector<std::string>& namespaces);
-
-// Fields that this operator reads or writes and the served schema (OpenAPI v3 of the group) lacks; empty: all there. Pure.
-std::vector<std::string> MissingFields(const std::string& openapi_json);
-
-// All that the operator watches.
-const std::vector<kube::Resource>& WatchedResources();
 
 }  // namespace patella::controller

@@ -31,7 +31,7 @@ constexpr auto kEventsTimeout = std::chrono::seconds(2);
 constexpr int kExitLeaseLost = 1;
 constexpr auto kCheckPatience = std::chrono::seconds(60);
 constexpr kube::BackoffSettings kPreflightPauses = {.initial = std::chrono::seconds(1),
-                                                    .cap = std::chrono::seconds(30)};
+                                                    .cap = std::chrono::seconds(10)};
 
 // Signals are blocked in every thread and taken by one, which knows no locks that others could hold.
 class Signals {
@@ -149,7 +149,10 @@ bool Program::UntilServed() {
     if (status.ok()) return SetProblem(""), true;
     const std::string problem(ToStd(status.message()));
     SetProblem(problem);
-    if (problem != told) LogError("cannot work yet", {{"why", problem}, {"next", "tried again until it can"}});
+    if (problem != told) {
+      LogError("cannot work yet", {{"why", problem}, {"next", "tried again until it can"}});
+      backoff.Reset();  // somebody is mending it
+    }
     told = problem;
     if (signals_.Wait(backoff.Next(clock_.Now()))) return false;
   }

@@ -133,35 +133,18 @@ absl::Status Executor::Scale(const reconcile::RetainedDeployment& retained, cons
   return absl::OkStatus();
 }
 
-// Read by name and seldom: the operator has no right to list or watch Secrets.
-absl::Status Executor::EnsurePeers(const reconcile::PeerSecret& secret, const Owner& owner) {
-  const TimePoint now = clock_.Now();
-  {
-    const std::lock_guard lock(mutex_);
-    const auto checked = peers_checked_.find(owner.uid);
-    if (checked != peers_checked_.end() && now - checked->second < kPeersCheck) return absl::OkStatus();
+// What is there, if it is still good; else new ones.
+absl::StatusOr<Child> Executor::Peers(const reconcile::PeerSecret& secret, const Owner& owner) {
+  PATELLA_ASSIGN_OR_RETURN(const kube::ObjectPtr live, Live({.resource = kube::kSecrets, .name = secret.name}, owner));
+  render::PeerCertificates certificates;
+  if (live != nullptr) {
+    certificates = {SecretValue(live->json(), "ca.crt"), SecretValue(live->json(), "tls.crt"),
+                    SecretValue(live->json(), "tls.key")};
   }
-  const absl::StatusOr<kube::ObjectPtr> live = client_->Get(kube::kSecrets, owner.namespace_name, secret.name);
-  std::string old_ca;
-  bool needed = kube::IsNotFound(live.status());
-  if (!needed) {
-    if (!live.ok()) return live.status();
-    PATELLA_RETURN_IF_ERROR(CheckOwner(**live, {.resource = kube::kSecrets, .name = secret.name}, owner));
-    needed = NeedsRenewal(SecretValue((*live)->json(), "tls.crt"), secret.dns_names, wall_time_());
-    old_ca = SecretValue((*live)->json(), "ca.crt");
+  if (NeedsRenewal(certificates, secret.dns_names, wall_time_())) {
+    PATELLA_ASSIGN_OR_RETURN(certificates, MakePeerCertificates(secret.dns_names, wall_time_(), certificates.ca));
   }
-  if (needed) {
-    PATELLA_ASSIGN_OR_RETURN(const render::PeerCertificates made,
-                             MakePeerCertificates(secret.dns_names, wall_time_(), old_ca));
-    const Child child = render::RenderPeers(secret, made, owner);
-    PATELLA_RETURN_IF_ERROR(
-        client_
-            ->Apply(child.resource, owner.namespace_name, child.name, child.json, {.manager = kManager, .force = true})
-            .status());
-  }
-  const std::lock_guard lock(mutex_);
-  peers_checked_[owner.uid] = now;
-  return absl::OkStatus();
+  return render::RenderPeers(secret, certificates, owner);
 }
 
 absl::Status Executor::RemoveRest(const reconcile::Plan& plan, const std::vector<Child>& planned, const Owner& owner,
@@ -173,6 +156,7 @@ absl::Status Executor::RemoveRest(const reconcile::Plan& plan, const std::vector
     keep.emplace(kube::kConfigMaps.kind, retained.name);  // its settings
   }
   for (kube::Cache* cache : children_) {
+    if (cache->resource().kind == kube::kSecrets.kind) continue;  // one for the deployment's whole life
     for (const kube::ObjectPtr& live : cache->ByController(owner.uid)) {
       if (live->deleting() || keep.contains({live->kind(), live->name()})) continue;
       const absl::Status status =
@@ -191,7 +175,10 @@ absl::Status Executor::Execute(const reconcile::Plan& plan, const Owner& owner, 
   for (const reconcile::RetainedDeployment& retained : plan.retained) {
     PATELLA_RETURN_IF_ERROR(Scale(retained, owner, deeds));
   }
-  if (plan.peers) PATELLA_RETURN_IF_ERROR(EnsurePeers(*plan.peers, owner));
+  if (plan.peers) {
+    PATELLA_ASSIGN_OR_RETURN(const Child peers, Peers(*plan.peers, owner));
+    PATELLA_RETURN_IF_ERROR(ApplyChild(peers, owner, deeds));
+  }
   for (const Child& child : planned) PATELLA_RETURN_IF_ERROR(ApplyChild(child, owner, deeds));
   return RemoveRest(plan, planned, owner, deeds);
 }

@@ -33,7 +33,7 @@ struct Deed {
 
 class Executor {
  public:
-  // `children`: a cache of each kind that render makes (but Secrets, which are read by name). All outlive the executor.
+  // `children`: a cache of each kind that render makes. All outlive the executor.
   Executor(kube::Client* client, std::vector<kube::Cache*> children, const Clock& clock,
            std::function<WallTime()> wall_time);
 
@@ -45,8 +45,6 @@ class Executor {
 
   void Forget(const kube::ObjectKey& owner);
 
-  static constexpr Duration kPeersCheck = std::chrono::hours(1);
-
  private:
   struct Written {
     kube::Cache* cache;
@@ -57,7 +55,7 @@ class Executor {
   absl::StatusOr<kube::ObjectPtr> Live(const render::Child& child, const render::Owner& owner);
   absl::Status Scale(const reconcile::RetainedDeployment& retained, const render::Owner& owner,
                      std::vector<Deed>* deeds);
-  absl::Status EnsurePeers(const reconcile::PeerSecret& secret, const render::Owner& owner);
+  absl::StatusOr<render::Child> Peers(const reconcile::PeerSecret& secret, const render::Owner& owner);
   absl::Status RemoveRest(const reconcile::Plan& plan, const std::vector<render::Child>& planned,
                           const render::Owner& owner, std::vector<Deed>* deeds);
   void Wrote(kube::Cache* cache, const kube::Object& object, const render::Owner& owner);
@@ -71,7 +69,6 @@ class Executor {
   mutable std::map<kube::ObjectKey, std::vector<Written>> written_;  // by owner
   // The version in which an intent was last stored, by kind and name: an API server that drops or rewrites a field is not asked for ever.
   std::map<std::string, std::pair<std::string, std::string>> stored_;
-  std::map<std::string, TimePoint> peers_checked_;  // by owner's uid
 };
 
 }  // namespace patella::apply

@@ -58,11 +58,22 @@ std::string PemOf(EVP_PKEY* key) {
   return PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1 ? TextOf(bio.get()) : "";
 }
 
+int NoPassword(char*, int, int, void*) { return -1; }  // never ask a terminal
+
 Certificate FirstOf(const std::string& pem) {
   const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
   ERR_clear_error();
   return certificate;
+}
+
+bool BelongTogether(X509* certificate, X509* ca, const std::string& key_pem) {
+  const Bio bio(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())));
+  const Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassword, nullptr));
+  const bool good = key != nullptr && X509_check_private_key(certificate, key.get()) == 1 &&
+                    X509_verify(certificate, X509_get0_pubkey(ca)) == 1;
+  ERR_clear_error();
+  return good;
 }
 
 bool AddExtension(X509* certificate, X509* issuer, int nid, const std::string& value) {
@@ -138,9 +149,9 @@ absl::StatusOr<render::PeerCertificates> MakePeerCertificates(const std::vector<
   return out;
 }
 
-bool NeedsRenewal(const std::string& certificate_pem, const std::vector<std::string>& dns_names, WallTime now) {
-  const Certificate certificate = FirstOf(certificate_pem);
-  if (certificate == nullptr) return true;
+bool NeedsRenewal(const render::PeerCertificates& in_use, const std::vector<std::string>& dns_names, WallTime now) {
+  const Certificate certificate = FirstOf(in_use.certificate), ca = FirstOf(in_use.ca);
+  if (certificate == nullptr || ca == nullptr || !BelongTogether(certificate.get(), ca.get(), in_use.key)) return true;
   for (const std::string& name : dns_names) {
     // A wildcard is asked for by a name that it covers.
     const std::string host = name.starts_with("*.") ? "pod" + name.substr(1) : name;

@@ -20,8 +20,8 @@ using WallTime = std::chrono::system_clock::time_point;
 absl::StatusOr<render::PeerCertificates> MakePeerCertificates(const std::vector<std::string>& dns_names, WallTime now,
                                                               const std::string& old_ca = "");
 
-// Also true if `certificate_pem` is not a certificate, or not for these names.
-bool NeedsRenewal(const std::string& certificate_pem, const std::vector<std::string>& dns_names, WallTime now);
+// Also true if `in_use` is not a certificate for these names with its key and the CA that signed it: somebody changed it.
+bool NeedsRenewal(const render::PeerCertificates& in_use, const std::vector<std::string>& dns_names, WallTime now);
 
 // A Secret's data, decoded; "" if absent.
 std::string SecretValue(std::string_view secret_json, const char* key);

@@ -16,6 +16,7 @@ using nlohmann::json;
 using reconcile::Condition;
 using reconcile::Plan;
 
+constexpr auto kPeersCheck = std::chrono::hours(1);  // whether certificates are to be renewed
 constexpr auto kSoon = std::chrono::milliseconds(50);
 
 render::Owner OwnerOf(const kube::Object& object) {
@@ -65,9 +66,11 @@ constexpr Story kStories[] = {{"Ready", false, "BecameReady", "BecameUnready"},
 const std::vector<kube::Resource>& ChildResources() {
   static const std::vector<kube::Resource> kKinds = {
       kube::kDeployments,  kube::kConfigMaps,           kube::kServices, kube::kServiceAccounts, kube::kRoles,
-      kube::kRoleBindings, kube::kPodDisruptionBudgets, kube::kLeases};
+      kube::kRoleBindings, kube::kPodDisruptionBudgets, kube::kLeases,   kube::kSecrets};
   return kKinds;
 }
+
+std::string ChildSelector() { return StrCat(reconcile::kManagedByLabel, "=", reconcile::kManagedBy); }
 
 Reconciler::Reconciler(kube::Client* client, Caches caches, const Clock& clock, ReconcilerOptions options)
     : client_(client),
@@ -215,7 +218,7 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
   PATELLA_RETURN_IF_ERROR(done);
   PATELLA_RETURN_IF_ERROR(told);
   if (plan.hold) return kube::ReconcileResult{};
-  return kube::ReconcileResult{.requeue_after = Executor::kPeersCheck + std::chrono::minutes(1)};
+  return kube::ReconcileResult{.requeue_after = kPeersCheck};
 }
 
 }  // namespace patella::apply

@@ -24,7 +24,7 @@ struct Caches {
   kube::Cache* inference_deployments;
   kube::Cache* accelerator_classes;
   kube::Cache* nodes;
-  std::vector<kube::Cache*> children;  // with label managed-by: patella
+  std::vector<kube::Cache*> children;  // what ChildSelector selects
 };
 
 struct ReconcilerOptions {
@@ -35,8 +35,9 @@ struct ReconcilerOptions {
   metrics::Metrics* metrics = nullptr;      // patella_desired_replicas and cost
 };
 
-// The kinds of children that are cached.
+// The kinds of children that are cached, and the label by which: nothing else of these kinds is read but by name.
 const std::vector<kube::Resource>& ChildResources();
+std::string ChildSelector();
 
 class Reconciler {
  public:

@@ -1,6 +1,5 @@
 #include "operator/apply/wiring.h"
 
-#include "lib/base/text.h"
 #include "operator/apply/affected.h"
 
 namespace patella::apply {
@@ -11,9 +10,8 @@ std::unique_ptr<Reconciler> AddReconciler(kube::Manager& manager, kube::Client* 
   kube::Cache& classes = manager.Watch(kube::kAcceleratorClasses);
   kube::Cache& nodes = manager.Watch(kube::kNodes);
   Caches caches{&deployments, &classes, &nodes, {}};
-  const std::string ours = StrCat(reconcile::kManagedByLabel, "=", reconcile::kManagedBy);
   for (const kube::Resource& child : ChildResources())
-    caches.children.push_back(&manager.Watch(child, {.label_selector = ours}));
+    caches.children.push_back(&manager.Watch(child, {.label_selector = ChildSelector()}));
   auto reconciler = std::make_unique<Reconciler>(client, caches, clock, std::move(options));
   kube::Controller& controller =
       manager.AddController({.name = "inferencedeployment", .workers = workers},

@@ -106,6 +106,41 @@ TEST(ConvergenceTest, OnceAllIsThereNothingIsWritten) {
   }
 }
 
+// Within seconds, not with the hourly look.
+TEST(ConvergenceTest, PeersCertificatesThatAreDeletedOrChangedAreBackAtOnce) {
+  World world(1);
+  world.Create();
+  ASSERT_TRUE(world.Settle());
+  const std::string name = StrCat(kName, "-peers");
+  const auto value = [&](const char* key) {
+    const auto live = world.store.Get(kube::kSecrets, kNamespace, name);
+    return live.ok() ? json::parse((*live)->json())["data"].value(key, "") : "";
+  };
+  const std::string first = value("tls.key");
+  ASSERT_NE(first, "");
+  const auto act = [&] {
+    for (int step = 0; step < 200; ++step) world.Step(/*chaos=*/false);
+  };
+  world.Delete(kube::kSecrets, name);
+  act();
+  const std::string second = value("tls.key");
+  EXPECT_NE(second, "");
+  EXPECT_NE(second, first);
+  world.store.MergePatch(kube::kSecrets, kNamespace, name, R"({"data":{"tls.key":"eA=="}})").IgnoreError();
+  act();
+  EXPECT_GT(value("tls.key").size(), 100u);
+  EXPECT_NE(value("tls.key"), second);
+  const std::string third = value("tls.key");
+  world.store
+      .MergePatch(kube::kSecrets, kNamespace, name, R"({"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}})")
+      .IgnoreError();
+  act();
+  const auto live = world.store.Get(kube::kSecrets, kNamespace, name);
+  ASSERT_TRUE(live.ok());
+  EXPECT_EQ((*live)->label(reconcile::kManagedByLabel), reconcile::kManagedBy);
+  EXPECT_EQ(value("tls.key"), third);
+}
+
 absl::Status Answer(int code, const char* reason) {
   return kube::ToStatus({code, reason, "injected", {}, {}}, {"call", "things", "", kNamespace, "x", "test"});
 }

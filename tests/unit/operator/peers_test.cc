@@ -60,12 +60,26 @@ TEST(PeersTest, AfterARenewalOldAndNewTrustEachOther) {
 TEST(PeersTest, IsRenewedWithAThirdOfItsTimeLeftOrForOtherNames) {
   const auto made = MakePeerCertificates(kNames, kNow);
   ASSERT_TRUE(made.ok());
-  EXPECT_FALSE(NeedsRenewal(made->certificate, kNames, kNow));
-  EXPECT_FALSE(NeedsRenewal(made->certificate, kNames, kNow + 59 * kDay));
-  EXPECT_TRUE(NeedsRenewal(made->certificate, kNames, kNow + 61 * kDay));
-  EXPECT_TRUE(NeedsRenewal(made->certificate, {"other.ns.svc"}, kNow));
-  EXPECT_TRUE(NeedsRenewal("", kNames, kNow));
-  EXPECT_TRUE(NeedsRenewal("garbage", kNames, kNow));
+  EXPECT_FALSE(NeedsRenewal(*made, kNames, kNow));
+  EXPECT_FALSE(NeedsRenewal(*made, kNames, kNow + 59 * kDay));
+  EXPECT_TRUE(NeedsRenewal(*made, kNames, kNow + 61 * kDay));
+  EXPECT_TRUE(NeedsRenewal(*made, {"other.ns.svc"}, kNow));
+  const auto renewed = MakePeerCertificates(kNames, kNow, made->ca);
+  ASSERT_TRUE(renewed.ok());
+  EXPECT_FALSE(NeedsRenewal(*renewed, kNames, kNow)) << "two CAs, of which the first signed";
+}
+
+TEST(PeersTest, IsRenewedIfAPartOfItWasChanged) {
+  const auto made = MakePeerCertificates(kNames, kNow), other = MakePeerCertificates(kNames, kNow);
+  ASSERT_TRUE(made.ok() && other.ok());
+  for (std::string render::PeerCertificates::*part :
+       {&render::PeerCertificates::ca, &render::PeerCertificates::certificate, &render::PeerCertificates::key}) {
+    for (const std::string& value : {std::string(), std::string("garbage"), (*other).*part}) {
+      render::PeerCertificates changed = *made;
+      changed.*part = value;
+      EXPECT_TRUE(NeedsRenewal(changed, kNames, kNow)) << value;
+    }
+  }
 }
 
 TEST(PeersTest, ASecretsDataIsDecoded) {

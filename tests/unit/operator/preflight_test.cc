@@ -1,67 +1,93 @@
+// What the operator says before it works, of an API server that is played here. tests/integration asks a real one.
 #include "operator/app/preflight.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
+#include <map>
 
-#include "operator/app/config.h"
+#include "lib/api/schema_check.h"
 
 namespace patella::controller {
 namespace {
 
-using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
 
-json Fields(std::initializer_list<const char*> names) {
-  json properties = json::object();
-  for (const char* name : names) properties[name] = {{"type", "string"}};
-  return {{"type", "object"}, {"properties", properties}};
-}
+// Answers by the end of the path; an empty list to all else.
+class FakeServer final : public kube::HttpTransport {
+ public:
+  std::map<std::string, kube::HttpResponse> answers;
+  std::vector<std::string> asked;
 
-// The part of the API server's OpenAPI document that matters.
-json Document() {
-  json spec = Fields({"updatePolicy"});
-  spec["properties"]["model"] = Fields({"uri"});
-  spec["properties"]["hardware"] = Fields({"maxAccelerators"});
-  spec["properties"]["scaling"] = Fields({"maxReplicas"});
-  spec["properties"]["drain"] = Fields({"maxSeconds"});
-  spec["properties"]["pod"] = Fields({"resources"});
-  const json status = Fields({"conditions", "revisions", "selector", "replicaSummary"});
-  const json kind = {{"properties", {{"spec", spec}, {"status", {{"allOf", json::array({status})}}}}}};
-  return {{"components", {{"schemas", {{"dev.patella.v1alpha1.InferenceDeployment", kind}}}}}};
-}
-
-TEST(PreflightTest, AWholeSchemaLacksNothing) {
-  EXPECT_EQ(MissingFields(Document().dump()), std::vector<std::string>());
-}
-
-TEST(PreflightTest, AnOlderSchemaIsToldByTheFieldsThatItLacks) {
-  json document = Document();
-  json& properties = document["components"]["schemas"]["dev.patella.v1alpha1.InferenceDeployment"]["properties"];
-  properties["spec"]["properties"].erase("updatePolicy");
-  properties["status"]["allOf"][0]["properties"].erase("revisions");
-  EXPECT_EQ(MissingFields(document.dump()), (std::vector<std::string>{"spec.updatePolicy", "status.revisions"}));
-}
-
-TEST(PreflightTest, ADocumentWithoutTheKindLacksIt) { EXPECT_FALSE(MissingFields("{}").empty()); }
-
-Settings Parsed(const std::string& name, const std::string& value) {
-  const std::string flag = "--" + name + "=" + value;
-  const char* argv[] = {"patella-operator", flag.c_str()};
-  auto settings = Settings::Parse(OperatorSettings(), 2, argv);
-  EXPECT_TRUE(settings.ok()) << settings.status();
-  return *settings;
-}
-
-TEST(OperatorConfigTest, AWrongSettingIsNamed) {
-  EXPECT_TRUE(ParseConfig(Parsed("watch-namespaces", "models, staging")).ok());
-  for (const auto& [name, value] : {std::pair<std::string, std::string>{"watch-namespaces", "Models"},
-                                    {"admin", "8081"},
-                                    {"admin", "0.0.0.0:70000"},
-                                    {"host-model-dir", "models"}}) {
-    const auto config = ParseConfig(Parsed(name, value));
-    ASSERT_FALSE(config.ok()) << name;
-    EXPECT_NE(std::string(config.status().message()).find(value), std::string::npos);
+  absl::StatusOr<kube::HttpResponse> Call(const kube::HttpRequest& request, Duration) override {
+    const std::string path = request.path.substr(0, request.path.find('?'));
+    asked.push_back(path);
+    for (const auto& [end, answer] : answers) {
+      if (path.ends_with(end)) return answer;
+    }
+    return kube::HttpResponse{200, {}, R"({"kind":"List","apiVersion":"v1","metadata":{},"items":[]})"};
   }
+  std::unique_ptr<kube::HttpStream> Stream(const kube::HttpRequest&, Duration, kube::StreamCallbacks) override {
+    return nullptr;
+  }
+};
+
+class PreflightTest : public testing::Test {
+ protected:
+  absl::Status Look() {
+    const SteadyClock clock;
+    kube::ClusterAccess access;
+    access.server = "https://server";
+    access.source = "the test";
+    kube::RestClient client(&server_, *kube::Credentials::Load(access, clock), clock);
+    return Preflight(client, {"models"});
+  }
+  std::string Message() { return std::string(Look().message()); }
+  void HideSchemas() { server_.answers[api::kSchemasPath] = {403, {}, ""}; }
+
+  FakeServer server_;
+};
+
+TEST_F(PreflightTest, DefinitionsThatAreMissingAreNamedWithTheRemedyAndNothingElseIsAsked) {
+  server_.answers[api::kSchemasPath] = {404, {}, "404 page not found"};
+  const std::string message = Message();
+  for (const char* plural : {"inferencedeployments", "acceleratorclasses", "servingcurves"})
+    EXPECT_THAT(message, HasSubstr(std::string(plural) + ".patella.dev is missing in the cluster"));
+  EXPECT_THAT(message, HasSubstr("kubectl apply --server-side --force-conflicts -f deploy/crds"));
+  EXPECT_THAT(server_.asked, ElementsAre(api::kSchemasPath));
+}
+
+TEST_F(PreflightTest, AnOlderDefinitionOfAKindThatTheOperatorDoesNotWatchIsNamedToo) {
+  server_.answers[api::kSchemasPath] = {
+      200, {}, R"({"components":{"schemas":{"dev.patella.v1alpha1.ServingCurve":{"type":"object"}}}})"};
+  EXPECT_THAT(Message(), HasSubstr("servingcurves.patella.dev is of an older Patella: it lacks spec"));
+}
+
+TEST_F(PreflightTest, AServerThatKeepsItsSchemasToItselfIsAskedForEachKind) {
+  HideSchemas();
+  EXPECT_EQ(Look(), absl::OkStatus());
+  EXPECT_THAT(server_.asked, AllOf(Contains(EndsWith("/namespaces/models/inferencedeployments")),
+                                   Contains("/api/v1/nodes"), Contains("/api/v1/namespaces/models/secrets")));
+  server_.answers["/acceleratorclasses"] = {404, {}, "404 page not found"};
+  EXPECT_THAT(Message(), HasSubstr("does not know acceleratorclasses.patella.dev: install"));
+}
+
+TEST_F(PreflightTest, ARightThatIsMissingIsNamedWithTheRules) {
+  HideSchemas();
+  server_.answers["/nodes"] = {403, {}, ""};
+  EXPECT_THAT(Message(), HasSubstr("verb list on nodes"));
+  EXPECT_THAT(Message(), HasSubstr("deploy/rbac/operator-rules.yaml"));
+}
+
+TEST_F(PreflightTest, AServerThatCannotAnswerIsNotTakenForOneWithoutDefinitions) {
+  server_.answers[api::kSchemasPath] = {503, {}, "starting"};
+  EXPECT_TRUE(absl::IsUnavailable(Look()));
+  server_.answers[api::kSchemasPath] = {401, {}, ""};
+  EXPECT_THAT(Message(), HasSubstr("The token or client certificate is not valid"));
 }
 
 }  // namespace

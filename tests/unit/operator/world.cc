@@ -37,7 +37,6 @@ void Neutral(json& node) {
 
 World::World(uint64_t seed, const std::string& sample) : random(seed), sample_(sample) {
   EXPECT_TRUE(SetLogLevel("off").ok());
-  const std::string ours = StrCat(reconcile::kManagedByLabel, "=", reconcile::kManagedBy);
   const auto add = [this](const kube::Resource& resource, const std::string& selector) {
     auto feed = std::make_unique<Feed>();
     feed->resource = resource;
@@ -47,7 +46,7 @@ World::World(uint64_t seed, const std::string& sample) : random(seed), sample_(s
   add(kube::kInferenceDeployments, "");
   add(kube::kAcceleratorClasses, "");
   add(kube::kNodes, "");
-  for (const kube::Resource& child : ChildResources()) add(child, ours);
+  for (const kube::Resource& child : ChildResources()) add(child, ChildSelector());
   Restart();
 }
 
@@ -139,10 +138,8 @@ bool World::Work() {
 
 bool World::CollectGarbage() {
   bool collected = false;
-  std::vector<kube::Resource> kinds = ChildResources();
-  kinds.push_back(kube::kSecrets);
   const std::vector<kube::ObjectPtr> owners = All(kube::kInferenceDeployments);
-  for (const kube::Resource& kind : kinds) {
+  for (const kube::Resource& kind : ChildResources()) {
     for (const kube::ObjectPtr& child : All(kind)) {
       const auto is_owner = [&](const kube::ObjectPtr& owner) { return owner->uid() == child->controller_uid(); };
       if (std::any_of(owners.begin(), owners.end(), is_owner)) continue;
@@ -251,7 +248,6 @@ std::vector<std::string> World::Names(const kube::Resource& resource) {
 std::string World::State() {
   std::string state;
   std::vector<kube::Resource> all = ChildResources();
-  all.push_back(kube::kSecrets);
   all.push_back(kube::kInferenceDeployments);
   for (const kube::Resource& resource : all) {
     for (const kube::ObjectPtr& object : All(resource)) {
