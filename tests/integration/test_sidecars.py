@@ -93,6 +93,9 @@ class Sidecars(unittest.TestCase):
             self.assertTrue(self.status(ns)["decisions"])
 
             second = self.sidecar(ns, "pod-b", engine, ports[1], ports)
+            began = harness.status_of(second.admin)["decisions"][0]
+            self.assertEqual(began["reason"], "peer", "it begins from the first one's curve, without a load of its own")
+            self.assertIn("pod-a", began["evidence"])
             ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":3}}')
             for sidecar in (first, second):
                 kube.eventually(lambda: harness.status_of(sidecar.admin)["limit"] == 3, of="the new ceiling in a limiter")
@@ -107,6 +110,11 @@ class Sidecars(unittest.TestCase):
             kube.eventually(lambda: self.holder(ns).startswith("pod-b"), 90, "the other sidecar elected")
             ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", '{"spec":{"maxConcurrentRequests":2}}')
             kube.eventually(lambda: self.learned(ns)["limit"] == 2, 60, "the second one publishes")
+
+            wanted = sample["spec"]["objectives"]["latency"]
+            for latency, relaxations in ([{**wanted[0], "targetMs": 1}], 1), (wanted, 0):
+                ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", json.dumps({"spec": {"objectives": {"latency": latency}}}))
+                kube.eventually(lambda: len(self.status(ns).get("nearestFeasible", [])) == relaxations, 60, f"{relaxations} in nearestFeasible")
 
             refused = [r for r in ns.requests() if r["responseStatus"].get("code") == 403]
             self.assertEqual(refused, [], "every right that is used is given")
