@@ -178,21 +178,21 @@ class Calibration::Machine {
     result_.doubt = result_.noisy                  ? std::string(ramp.status().message())
                     : result_.ramp.high_confidence ? ""
                                                    : result_.ramp.remark;
-    inputs_ = InputsFrom(result_.ramp, config_.output_tokens);
-    inputs_.targets = config_.targets;
-    inputs_.knee = config_.knee;
-    inputs_.knee_utilization = config_.knee_utilization;
-    if (std::isfinite(config_.kv_capacity)) inputs_.kv_capacity = kKvShare * config_.kv_capacity;
-    inputs_.timeout_s = config_.timeout_s;
-    inputs_.ceiling = std::max(1, config_.ceiling);
-    inputs_.margin = std::clamp(kMarginOfError * result_.ramp.fit.error_ratio, kLeastMargin, kMostMargin);
+    result_.inputs = InputsFrom(result_.ramp, config_.output_tokens);
+    result_.inputs.targets = config_.targets;
+    result_.inputs.knee = config_.knee;
+    result_.inputs.knee_utilization = config_.knee_utilization;
+    if (std::isfinite(config_.kv_capacity)) result_.inputs.kv_capacity = kKvShare * config_.kv_capacity;
+    result_.inputs.timeout_s = config_.timeout_s;
+    result_.inputs.ceiling = std::max(1, config_.ceiling);
+    result_.inputs.margin = std::clamp(kMarginOfError * result_.ramp.fit.error_ratio, kLeastMargin, kMostMargin);
     const absl::StatusOr<int> limit = Solve();
     if (!limit.ok()) return Fail(limit.status(), now_s);
     Verify(*limit, now_s);
   }
 
   absl::StatusOr<int> Solve() {
-    const absl::StatusOr<Limit> limit = ChooseLimit(inputs_);
+    const absl::StatusOr<Limit> limit = ChooseLimit(result_.inputs);
     if (absl::IsFailedPrecondition(limit.status())) return absl::OutOfRangeError(limit.status().message());
     if (!limit.ok()) return limit.status();
     result_.bound_by = limit->bound_by;
@@ -239,8 +239,8 @@ class Calibration::Machine {
       const int safe = std::max(1, static_cast<int>(kUnverifiedShare * last.concurrency));
       return Conclude(safe, "unverified", "no whole request was seen within the time of a verification", now_s);
     }
-    CorrectBy(*measured, first.quantile, inputs_);
-    inputs_.margin = kLeastMargin;
+    CorrectBy(*measured, first.quantile, result_.inputs);
+    result_.inputs.margin = kLeastMargin;
     const absl::StatusOr<int> solved = Solve();
     if (!solved.ok()) return Fail(solved.status(), now_s);
     Decide(last, *solved, now_s);
@@ -259,8 +259,9 @@ class Calibration::Machine {
       return Conclude(std::min(at, next), "verified", evidence, now_s);
     if (next < 1) {
       return Fail(absl::OutOfRangeError(absl::StrFormat(
-                      "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile)",
-                      last.quantile_ms)),
+                      "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile); "
+                      "the nearest target that can is %.0f ms",
+                      last.quantile_ms, NearestTargetMs(last.quantile_ms))),
                   now_s);
     }
     const bool more = static_cast<int>(result_.verifications.size()) < kMaxVerifications;
@@ -284,7 +285,6 @@ class Calibration::Machine {
   std::unique_ptr<Ramp> ramp_;
   std::unique_ptr<ClosedLoop> verify_, next_;
   Probe* probe_ = nullptr;  // the one that runs; none while streams drain
-  LimitInputs inputs_;
   int best_passed_ = 0;
   int offset_ = 0, last_id_ = 0;  // the running probe's ids are ours less `offset_`
   std::set<int> open_;

@@ -50,6 +50,7 @@ struct Verification {
 struct CalibrationResult {
   bool has_curve = false;  // the ramp is over: the figures below are filled in as they become known
   RampResult ramp;
+  LimitInputs inputs;  // what the limit was solved from, moved to what the last verification measured
   std::vector<Verification> verifications;
   int limit = 0;  // 0: none found
   BoundBy bound_by = BoundBy::kKnee;

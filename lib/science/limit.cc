@@ -23,7 +23,8 @@ double TtftMs(const std::vector<TtftPoint>& points, double concurrency) {
   return low.ms + slope * (concurrency - low.concurrency);
 }
 
-// The latency of a target's metric at its quantile under c requests.
+}  // namespace
+
 double QuantileMs(const LimitInputs& inputs, LatencyMetric metric, double concurrency) {
   switch (metric) {
     case LatencyMetric::kTimePerOutputToken:
@@ -35,6 +36,8 @@ double QuantileMs(const LimitInputs& inputs, LatencyMetric metric, double concur
   }
   return 0;
 }
+
+namespace {
 
 // The largest c that meets the target, taking the lowest crossing where the latency is not monotone.
 double LargestMeeting(const LimitInputs& inputs, const Target& target, double most) {
@@ -76,11 +79,9 @@ absl::Status CheckTarget(const LimitInputs& inputs, const Target& target) {
   }
   const double alone = QuantileMs(inputs, target.metric, 1);
   if (alone <= target.target_ms) return absl::OkStatus();
-  const double nearest = alone < 100 ? std::ceil(alone * 10.5) / 10 : std::ceil(alone * 1.05);
   return absl::FailedPreconditionError(
-      absl::StrFormat("%s at quantile %.2f ≤ %.4g ms cannot be met: one request alone needs %.4g ms; the nearest "
-                      "target that can is %.4g ms",
-                      std::string(NameOf(target.metric)), target.quantile, target.target_ms, alone, nearest));
+      absl::StrFormat("%s cannot be met: one request alone needs %.4g ms; the nearest target that can is %.0f ms",
+                      TextOf(target), alone, NearestTargetMs(alone)));
 }
 
 void Lower(double concurrency, BoundBy bound, Limit& limit) {

@@ -51,6 +51,9 @@ struct Limit {
   double tokens_per_second = 0;
 };
 
+// The latency of a metric at the targets' quantile under c requests, without the margin.
+double QuantileMs(const LimitInputs& inputs, LatencyMetric metric, double concurrency);
+
 // FailedPrecondition where a target lies below what one lone request needs; the message names the nearest target that can be met.
 // InvalidArgument: a time-to-first-token target without points, or quantiles outside (0, 1).
 absl::StatusOr<Limit> ChooseLimit(const LimitInputs& inputs);

@@ -144,9 +144,7 @@ std::vector<Relaxation> Relax(const PlanInputs& inputs) {
       relaxed.targets[i].target_ms = 0.5 * (low + high);
       (best_without(relaxed) ? high : low) = relaxed.targets[i].target_ms;
     }
-    const std::string name =
-        absl::StrFormat("%s p%.0f", std::string(NameOf(inputs.targets[i].metric)), 100 * inputs.targets[i].quantile);
-    relaxations.push_back({name, absl::StrFormat("%.4g ms", std::ceil(high * 10) / 10)});
+    relaxations.push_back({NameOf(inputs.targets[i]), absl::StrFormat("%.4g ms", std::ceil(high * 10) / 10)});
   }
   PlanInputs relaxed = inputs;
   relaxed.max_per_hour.reset();

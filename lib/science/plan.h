@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/science/capacity.h"
+#include "lib/science/feasible.h"
 #include "lib/science/verdict.h"
 
 namespace patella::science {
@@ -55,11 +56,6 @@ struct PlanRow {
   Money per_million;  // by the accelerators used, at full load
 
   bool meets() const { return why_not.empty(); }
-};
-
-struct Relaxation {
-  std::string objective;  // "TimePerOutputToken p90", "cost per hour", …
-  std::string nearest;    // "at least 37.5 ms"
 };
 
 struct Plan {

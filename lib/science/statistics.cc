@@ -15,6 +15,17 @@ double FromTable(const std::array<double, 12>& table, double limit, int degrees)
 
 }  // namespace
 
+double Normal(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
+
+double NormalQuantile(double probability) {
+  double low = -8, high = 8;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = 0.5 * (low + high);
+    (Normal(middle) < probability ? low : high) = middle;
+  }
+  return 0.5 * (low + high);
+}
+
 double Mean(std::span<const double> values) {
   double sum = 0;
   for (const double value : values) sum += value;

@@ -14,6 +14,9 @@ double Quantile(std::vector<double> values, double q);
 // Two-sided Student t quantile: 95 % (0.975) or 90 % (0.95) for `degrees` ≥ 1 degrees of freedom.
 double Student975(int degrees);
 double Student95(int degrees);
+// Standard normal distribution: probability up to z, and the z of a probability in (0, 1).
+double Normal(double z);
+double NormalQuantile(double probability);
 
 // Non-negative least squares of y on (1, x) with weights: returns the intercept and the slope, both ≥ 0.
 struct Line {

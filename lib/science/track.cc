@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "lib/science/statistics.h"
 
 namespace patella::science {
 namespace {
@@ -24,8 +25,6 @@ constexpr double kRise = 1.12, kRisePeriod_s = 2;
 constexpr double kDeepestFall = 0.6;
 constexpr double kGuardExcess = 1.05, kGuardHold_s = 8, kDeepestCut = 0.75;
 constexpr size_t kGuardStreams = 25, kMostRecent = 50, kPromises = 120;
-
-double Normal(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
 
 double PriorDeviation(LatencyMetric metric) {
   return metric == LatencyMetric::kTimeToFirstToken ? 10 * kPriorDeviation : kPriorDeviation;
@@ -62,6 +61,26 @@ double StepModel::StepMs(double streams) const {
   return std::max(ms, 0.1 * points[0].ms);
 }
 
+double StepModel::LatencyMs(LatencyMetric metric, double concurrency, const Payload& payload) const {
+  const double step_ms = StepMs(concurrency), prompt_ms = prompt_ms_per_token * payload.input_tokens;
+  const double per_token = step_ms + prompt_ms * (concurrency - 1) / payload.output_tokens;
+  const double first = step_ms + prompt_ms;
+  switch (metric) {
+    case LatencyMetric::kTimePerOutputToken:
+      return per_token;
+    case LatencyMetric::kTimeToFirstToken:
+      return first;
+    case LatencyMetric::kEndToEnd:
+      return first + (payload.output_tokens - 1) * per_token;
+  }
+  return per_token;
+}
+
+double StepModel::TokensPerSecond(double concurrency, const Payload& payload) const {
+  const double prompt_ms = prompt_ms_per_token * payload.input_tokens;
+  return 1000 * concurrency / (StepMs(concurrency) + prompt_ms * concurrency / payload.output_tokens);
+}
+
 StepModel StepModelOf(const RampResult& ramp, int input_tokens) {
   StepModel model;
   for (const RampLevel& level : ramp.levels) {
@@ -80,8 +99,7 @@ StepModel StepModelOf(const Law& law) { return {.points = {{1, law.MsPerToken(1)
 LimitTracker::LimitTracker(TrackConfig config)
     : config_(std::move(config)),
       limit_(std::clamp(config_.start, 1, std::max(1, config_.most))),
-      input_tokens_(config_.input_tokens),
-      output_tokens_(config_.output_tokens),
+      payload_{static_cast<double>(config_.input_tokens), static_cast<double>(config_.output_tokens)},
       recent_(config_.targets.size()) {
   for (const Target& target : config_.targets) {
     const double deviation = PriorDeviation(target.metric);
@@ -103,24 +121,12 @@ LimitTracker::LimitTracker(TrackConfig config)
 }
 
 double LimitTracker::ModelMs(LatencyMetric metric, double concurrency) const {
-  const double step_ms = config_.model.StepMs(concurrency),
-               prompt_ms = config_.model.prompt_ms_per_token * input_tokens_;
-  const double per_token = level_ * (step_ms + prompt_ms * (concurrency - 1) / output_tokens_);
-  const double first = level_ * (step_ms + prompt_ms);
-  switch (metric) {
-    case LatencyMetric::kTimePerOutputToken:
-      return per_token;
-    case LatencyMetric::kTimeToFirstToken:
-      return first;
-    case LatencyMetric::kEndToEnd:
-      return first + (output_tokens_ - 1) * per_token;
-  }
-  return per_token;
+  return level_ * config_.model.LatencyMs(metric, concurrency, payload_);
 }
 
-double LimitTracker::TokensPerSecond(double concurrency) const {
-  const double prompt_ms = config_.model.prompt_ms_per_token * input_tokens_;
-  return 1000 * concurrency / (config_.model.StepMs(concurrency) + prompt_ms * concurrency / output_tokens_) / level_;
+double LimitTracker::QuantileRatio(size_t target) const {
+  const Spread& spread = spreads_[target];
+  return std::exp(spread.mean + NormalQuantile(config_.targets[target].quantile) * std::sqrt(spread.variance));
 }
 
 double LimitTracker::Attainment(size_t target, double concurrency) const {
@@ -141,7 +147,7 @@ int LimitTracker::Best() const {
       holds = holds && share >= config_.targets[i].quantile;
     }
     if (!holds && k > 1) break;  // latency only grows with k
-    const double goodput = attained * TokensPerSecond(k);
+    const double goodput = attained * config_.model.TokensPerSecond(k, payload_) / level_;
     if (goodput > most) most = goodput, best = k;
   }
   return best;
@@ -155,12 +161,12 @@ int64_t LimitTracker::PromptBudget() const {
   const double prompt_ms = level_ * config_.model.prompt_ms_per_token;
   if (target_ms == kInfinity || prompt_ms <= 0) return 0;
   const double left_ms = kPromptShare * target_ms - level_ * config_.model.StepMs(limit_);
-  return static_cast<int64_t>(std::max(input_tokens_, left_ms / prompt_ms));
+  return static_cast<int64_t>(std::max(payload_.input_tokens, left_ms / prompt_ms));
 }
 
 void LimitTracker::OnPromptComputed(int prompt_tokens) {
   prompt_tokens_ += prompt_tokens;
-  input_tokens_ += (prompt_tokens - input_tokens_) / kPayloadMemory;
+  payload_.input_tokens += (prompt_tokens - payload_.input_tokens) / kPayloadMemory;
 }
 
 void LimitTracker::OnTokens(int tokens, double gap_ms, int in_flight) {
@@ -182,7 +188,8 @@ void LimitTracker::FollowLevel() {
 }
 
 void LimitTracker::OnStream(const TrackedStream& stream) {
-  if (stream.output_tokens > 0) output_tokens_ += (stream.output_tokens - output_tokens_) / kPayloadMemory;
+  if (stream.output_tokens > 0)
+    payload_.output_tokens += (stream.output_tokens - payload_.output_tokens) / kPayloadMemory;
   if (peak_in_flight_ < kLoadedShare * limit_) return;
   const auto after = std::partition_point(promises_.begin(), promises_.end(),
                                           [&](const Promise& p) { return p.at_s <= stream.admitted_s; });
@@ -203,6 +210,14 @@ void LimitTracker::OnStream(const TrackedStream& stream) {
     spread.variance += weight * (error * error - spread.variance);
     spread.variance = std::max(spread.variance, kLeastDeviation * kLeastDeviation);
   }
+}
+
+bool LimitTracker::Held() const {
+  for (size_t i = 0; i < config_.targets.size(); ++i) {
+    const Target& target = config_.targets[i];
+    if (recent_[i].size() < kGuardStreams || QuantileOf(recent_[i], target.quantile) > target.target_ms) return false;
+  }
+  return !config_.targets.empty();
 }
 
 TrackMove LimitTracker::Guard(double now_s) {

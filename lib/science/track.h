@@ -24,6 +24,11 @@
 
 namespace patella::science {
 
+// A typical request, tokens.
+struct Payload {
+  double input_tokens = 256, output_tokens = 256;
+};
+
 // f and p: what one step of the server costs.
 struct StepModel {
   struct Point {
@@ -34,6 +39,9 @@ struct StepModel {
   double prompt_ms_per_token = 0;  // p
 
   double StepMs(double streams) const;  // between the points linear, beyond them along the last two
+  // What follows for `concurrency` requests of that kind at once: a metric's mean, and the output tokens per second of them all.
+  double LatencyMs(LatencyMetric metric, double concurrency, const Payload& payload) const;
+  double TokensPerSecond(double concurrency, const Payload& payload) const;
 };
 
 StepModel StepModelOf(const RampResult& ramp, int input_tokens);
@@ -76,10 +84,15 @@ class LimitTracker {
   TrackMove Retarget(std::vector<Target> targets, int most, double now_s);
 
   int limit() const { return limit_; }
+  // Under the limit in force, fully used, enough streams have ended for the guard to judge, and every target held.
+  bool Held() const;
   // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
   // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
   int64_t PromptBudget() const;
   double level() const { return level_; }  // s
+  const Payload& payload() const { return payload_; }
+  // exp(μ + z·σ): a target's metric at its quantile over level·model.
+  double QuantileRatio(size_t target) const;
 
  private:
   struct Spread {  // of ln(measured / model)
@@ -91,7 +104,6 @@ class LimitTracker {
     std::vector<double> ms;
   };
   double ModelMs(LatencyMetric metric, double concurrency) const;
-  double TokensPerSecond(double concurrency) const;
   double Attainment(size_t target, double concurrency) const;
   int Best() const;
   void FollowLevel();
@@ -100,7 +112,8 @@ class LimitTracker {
 
   TrackConfig config_;
   int limit_;
-  double level_ = 1, input_tokens_, output_tokens_;
+  double level_ = 1;
+  Payload payload_;
   std::vector<Spread> spreads_;             // one a target
   std::vector<std::deque<double>> recent_;  // of the guard: values of streams admitted after the last move
   std::deque<Promise> promises_;

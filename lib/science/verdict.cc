@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_format.h"
+
 namespace patella::science {
 
 std::string_view NameOf(LatencyMetric metric) {
@@ -28,6 +30,14 @@ std::string_view NameOf(Verdict verdict) {
   }
   return "";
 }
+
+std::string NameOf(const Target& target) {
+  return absl::StrFormat("%s p%.4g", std::string(NameOf(target.metric)), 100 * target.quantile);
+}
+
+std::string TextOf(const Target& target) { return absl::StrFormat("%s ≤ %.6g ms", NameOf(target), target.target_ms); }
+
+double NearestTargetMs(double quantile_ms) { return std::max(1.0, std::ceil(quantile_ms - 1e-9)); }
 
 Interval Wilson(int successes, int n, double z) {
   if (n <= 0) return {0, 1};

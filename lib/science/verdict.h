@@ -4,6 +4,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "lib/science/curve.h"
@@ -19,6 +20,10 @@ struct Target {
   double target_ms = 0;  // EndToEnd: of the whole request, queue and prefill included
   bool operator==(const Target&) const = default;
 };
+std::string NameOf(const Target& target);  // "TimePerOutputToken p90", "EndToEnd p99.9"
+std::string TextOf(const Target& target);  // "TimePerOutputToken p90 ≤ 50 ms"
+// The smallest target that a latency of `quantile_ms` meets. In whole milliseconds, as targets are set.
+double NearestTargetMs(double quantile_ms);
 
 // Wilson score interval of successes/n; z = 1.645: 90 % two-sided. [0, 1] if n = 0.
 Interval Wilson(int successes, int n, double z = 1.645);

@@ -193,6 +193,7 @@ struct RevisionStatus {
   int tensor_parallel_size = 1;
   int replicas = 0;
   int ready_replicas = 0;
+  std::string replica_cost_per_hour;  // dollars, "1.536"; "" if no price is known
   bool operator==(const RevisionStatus&) const = default;
 };
 

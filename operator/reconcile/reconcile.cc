@@ -187,8 +187,25 @@ RevisionLoad LoadOf(const RevisionView& view) {
 
 bool Gone(const RevisionView& view) { return view.observed && view.wanted == 0 && view.present == 0; }
 
-RevisionStatus StatusOf(const RevisionView& view, Role role) {
-  return {view.hash, role, view.accelerator_class, view.tensor_parallel_size, view.present, view.ready};
+// Of a class's price, what that many accelerators cost in an hour.
+std::optional<science::Money> PriceOf(const Inputs& inputs, const std::string& accelerator_class, int accelerators,
+                                      int replicas) {
+  const api::AcceleratorClass* c = FindClass(inputs, accelerator_class);
+  if (c == nullptr) return std::nullopt;
+  const auto price = science::ParseMoney(c->price_per_node_hour);
+  if (!price.ok()) return std::nullopt;
+  return science::CostPerHour(*price, c->accelerators_per_node, accelerators, replicas).accelerators;
+}
+
+RevisionStatus StatusOf(const Inputs& inputs, const RevisionView& view) {
+  RevisionStatus status{view.hash,    view.role, view.accelerator_class, view.tensor_parallel_size,
+                        view.present, view.ready};
+  if (const auto price = PriceOf(inputs, view.accelerator_class, view.tensor_parallel_size, 1)) {
+    std::string text = ToText(*price, 6);  // exact, with cents at least
+    while (text.ends_with('0') && text.rfind('.') + 3 < text.size()) text.pop_back();
+    status.replica_cost_per_hour = std::move(text);
+  }
+  return status;
 }
 
 std::string UpdateText(const Inputs& inputs, const Wanted& wanted) {
@@ -204,11 +221,8 @@ std::string UpdateText(const Inputs& inputs, const Wanted& wanted) {
 }
 
 std::string CostOf(const Inputs& inputs, const Choice& choice, int replicas) {
-  const api::AcceleratorClass* c = FindClass(inputs, choice.accelerator_class);
-  if (c == nullptr) return "";
-  const auto price = science::ParseMoney(c->price_per_node_hour);
-  if (!price.ok()) return "";
-  return ToText(science::CostPerHour(*price, c->accelerators_per_node, choice.accelerators(), replicas).accelerators);
+  const auto price = PriceOf(inputs, choice.accelerator_class, choice.accelerators(), replicas);
+  return price ? ToText(*price) : "";
 }
 
 int ClampedReplicas(const api::InferenceDeploymentSpec& spec) {
@@ -224,7 +238,7 @@ void Observe(const Inputs& inputs, Plan* plan) {
   for (const RevisionView* view : InOrder(inputs.revisions)) {
     plan->status.replicas += view->present;
     plan->status.ready_replicas += view->ready;
-    plan->status.revisions.push_back(StatusOf(*view, view->role));
+    plan->status.revisions.push_back(StatusOf(inputs, *view));
   }
   std::sort(plan->status.revisions.begin(), plan->status.revisions.end(),
             [](const RevisionStatus& a, const RevisionStatus& b) { return a.hash < b.hash; });

@@ -76,6 +76,7 @@ std::string RenderStatus(const reconcile::Plan& plan, const Owner& owner, std::s
                  {"replicas", r.replicas},
                  {"readyReplicas", r.ready_replicas}};
     if (!r.accelerator_class.empty()) item["acceleratorClass"] = r.accelerator_class;
+    if (!r.replica_cost_per_hour.empty()) item["replicaCostPerHour"] = r.replica_cost_per_hour;
     status["revisions"].push_back(std::move(item));
   }
   for (const reconcile::Condition& c : plan.conditions) {

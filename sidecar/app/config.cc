@@ -210,6 +210,7 @@ absl::StatusOr<Config> ParseConfig(const Settings& settings) {
           "NAMESPACE is set, so DEPLOYMENT, REVISION and POD_NAME must be too: which InferenceDeployment to follow, "
           "and as whom");
     }
+    config.tuner.clustered = true;
     if (cluster.peers.empty())
       cluster.peers = absl::StrCat(cluster.deployment, "-pods.", cluster.namespace_name, ".svc:8082");
   }

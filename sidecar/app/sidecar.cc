@@ -43,6 +43,7 @@ class SidecarImpl final : public Sidecar {
   absl::Status Begin() {
     const bool tuning = config_.tuner.mode == TuningMode::kAuto;
     if (!config_.state_dir.empty() && tuning) config_.tuner.resumed = ReadState(config_.state_dir, config_.tuner);
+    calibrated_at_s_ = config_.tuner.resumed.calibrated_at_s;
     tuner_ = std::make_unique<Tuner>(config_.tuner);
     ProxyOptions options;
     options.engine.host = config_.engine_host;
@@ -134,7 +135,9 @@ class SidecarImpl final : public Sidecar {
                       .admitted_total = proxy_->admitted_total(),
                       .rejected_total = proxy_->rejected_total(),
                       .tokens_per_second = live_.TokensPerSecond(now),
-                      .ms_per_token = live_.MsPerToken(0.5, now)};
+                      .ms_per_token = live_.MsPerToken(0.5, now),
+                      .learned = tuner_->learned()};
+    report.learned.calibrated_at_s = calibrated_at_s_;
     for (const TargetView& target : view.targets) {
       const double measured = target.metric == "TimePerOutputToken" ? live_.MsPerToken(target.quantile, now)
                               : target.metric == "TimeToFirstToken" ? live_.TimeToFirstTokenMs(target.quantile, now)
@@ -146,7 +149,7 @@ class SidecarImpl final : public Sidecar {
 
   TunerStory Story() const {
     const TunerView& view = tuner_->view();
-    TunerStory story{.problem = view.error, .impossible_target = view.exit_code == kExitImpossibleTarget};
+    TunerStory story{.problem = view.error, .impossible_target = view.failure == kExitImpossibleTarget};
     const double wall_minus_now = ToWallSeconds(std::chrono::system_clock::now()) - Now();
     for (Decision decision : view.decisions) {
       decision.time_s += wall_minus_now;
@@ -220,8 +223,7 @@ class SidecarImpl final : public Sidecar {
       healthy ? LogInfo("engine is healthy again") : LogWarning("engine is gone: requests get 503 until it is back");
       // The drain was for an engine that has been replaced (kubelet restarted that container alone): it is over.
       if (healthy && std::exchange(draining_for_engine_, false) && !draining_ && ready_) proxy_->Open();
-      if (!healthy && tuner_->calibrating())
-        Do(tuner_->OnEngineMissing("the engine stopped answering its health check", Now()));
+      if (!healthy) Do(tuner_->OnEngineLost("the engine stopped answering its health check", Now()));
     };
     return events;
   }
@@ -264,7 +266,7 @@ class SidecarImpl final : public Sidecar {
   }
 
   void Tick() {
-    Do(tuner_->OnTick(proxy_->limiter().in_flight(), Now()));
+    if (ready_ || watch_->healthy()) Do(tuner_->OnTick(proxy_->limiter().in_flight(), Now()));
     if (!ready_ && !draining_) UpdateNotReady();
   }
 
@@ -315,7 +317,7 @@ class SidecarImpl final : public Sidecar {
 
   void Act(const AdmitUsers&) {
     ready_ = true;
-    if (config_.tuner.mode != TuningMode::kOff)
+    if (calibrated_at_s_ == 0 && config_.tuner.mode != TuningMode::kOff)
       calibrated_at_s_ = static_cast<int64_t>(ToWallSeconds(std::chrono::system_clock::now()));
     if (!draining_ && !draining_for_engine_) proxy_->Open();
     LogInfo("ready", {{"limit", tuner_->view().limit}, {"bound_by", tuner_->view().bound_by}});
@@ -323,9 +325,26 @@ class SidecarImpl final : public Sidecar {
 
   void Act(const Save&) {
     if (config_.state_dir.empty()) return;
-    if (const absl::Status status = WriteState(config_.state_dir, config_.tuner, tuner_->view()); !status.ok()) {
+    Learned learned = tuner_->learned();
+    learned.calibrated_at_s = calibrated_at_s_;
+    if (const absl::Status status = WriteState(config_.state_dir, learned); !status.ok()) {
       LogWarning("cannot keep the learned limit", {{"status", status}});
     }
+  }
+
+  void Act(const AskPeers&) {
+    cluster_->AskPeers(KeyOf(config_.tuner), [this](const std::vector<Learned>& learned) {
+      if (leaving_) return;
+      // What it begins from was measured then; a calibration of our own follows if there is nothing to begin from.
+      const Learned* chosen = Choose(learned, KeyOf(config_.tuner));
+      calibrated_at_s_ = chosen != nullptr ? chosen->calibrated_at_s : 0;
+      Do(tuner_->OnPeers(learned, Now()));
+    });
+  }
+
+  void Act(const Retry& retry) {
+    LogWarning(tuner_->view().error, {{"measured_again_in_s", retry.delay_s}});
+    UpdateNotReady();
   }
 
   void Act(const Exit& exit) {

@@ -5,13 +5,12 @@
 
 #include "absl/status/status.h"
 #include "sidecar/tuner/options.h"
-#include "sidecar/tuner/view.h"
 
 namespace patella::sidecar {
 
 // Empty if there is none, if it cannot be read, or if it was learned for other targets, workload or ceiling: then it would mislead.
-Resumed ReadState(const std::string& folder, const TunerOptions& options);
+Learned ReadState(const std::string& folder, const TunerOptions& options);
 
-absl::Status WriteState(const std::string& folder, const TunerOptions& options, const TunerView& view);
+absl::Status WriteState(const std::string& folder, const Learned& learned);
 
 }  // namespace patella::sidecar

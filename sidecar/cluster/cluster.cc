@@ -15,6 +15,7 @@
 #include "lib/kube/reflector.h"
 #include "lib/kube/rest_client.h"
 #include "lib/kube/transport.h"
+#include "sidecar/cluster/handover.h"
 #include "sidecar/cluster/peers.h"
 #include "sidecar/cluster/publish.h"
 #include "sidecar/cluster/write.h"
@@ -107,6 +108,13 @@ class Link final : public ClusterLink {
 
   bool elected() const override { return elector_ != nullptr && elector_->IsLeader(); }
 
+  void AskPeers(std::string key, std::function<void(const std::vector<Learned>&)> done) override {
+    const std::lock_guard lock(mutex_);
+    question_ = {std::move(key), std::move(done)};
+    woken_ = true;
+    changed_.notify_all();
+  }
+
  private:
   void Wake() {
     const std::lock_guard lock(mutex_);
@@ -155,8 +163,28 @@ class Link final : public ClusterLink {
     });
   }
 
+  struct Question {
+    std::string key;
+    std::function<void(const std::vector<Learned>&)> done;
+  };
+
+  // On the publishing thread, which is the one that talks to peers.
+  void Answer(const Question& question) {
+    const auto wait = [this](Duration pause) {
+      std::unique_lock lock(mutex_);
+      return !changed_.wait_for(lock, pause, [this] { return stopping_; });
+    };
+    std::vector<Learned> learned =
+        AskForLearned(*peers_, {.pod = options_.pod, .revision = options_.revision, .key = question.key}, wait);
+    LogInfo("asked the other replicas for what they have measured", {{"answers_to_begin_from", learned.size()}});
+    loop_.Post([alive = alive_, done = question.done, learned = std::move(learned)] {
+      if (*alive) done(learned);
+    });
+  }
+
   void PublishForever() {
     while (true) {
+      std::optional<Question> question;
       std::optional<api::InferenceDeployment> object;
       PeerReport own;
       TunerStory story;
@@ -168,7 +196,9 @@ class Link final : public ClusterLink {
         object = object_;
         own = report_;
         story = story_;
+        question = std::exchange(question_, std::nullopt);
       }
+      if (question) Answer(*question);
       if (const TimePoint now = clock_.Now(); now >= certificates_due_) {
         peers_->FollowCertificates();
         certificates_due_ = now + kCertificatesPeriod;
@@ -210,6 +240,7 @@ class Link final : public ClusterLink {
   bool stopping_ = false, woken_ = false;
   std::optional<api::InferenceDeployment> object_;
   std::optional<TunerPolicy> policy_;
+  std::optional<Question> question_;
   PeerReport report_;
   TunerStory story_;
 

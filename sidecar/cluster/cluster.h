@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/http/loop.h"
@@ -38,6 +39,9 @@ class ClusterLink {
   virtual ~ClusterLink() = default;
 
   virtual bool elected() const = 0;
+  // Asks the other replicas of this revision for what they have learned under `key` (sidecar/tuner/options.h), for a few seconds or until
+  // one has something to begin from. `done` is called on the loop's thread, once, unless this is destroyed before. On the loop's thread.
+  virtual void AskPeers(std::string key, std::function<void(const std::vector<Learned>&)> done) = 0;
 };
 
 }  // namespace patella::sidecar

@@ -16,6 +16,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "patella/sidecar/v1/peer.grpc.pb.h"
+#include "sidecar/cluster/wire.h"
 
 namespace patella::sidecar {
 namespace {
@@ -69,41 +70,12 @@ std::vector<std::string> Resolve(const std::string& host, const std::string& por
   return out;
 }
 
-PeerReport FromWire(const pb::GetReportResponse& r) {
-  return {.pod = r.pod(),
-          .revision = r.revision(),
-          .ready = r.ready(),
-          .limit = r.limit(),
-          .bound_by = r.bound_by(),
-          .confidence = r.confidence(),
-          .calibrated_at_s = r.calibrated_at_seconds(),
-          .in_flight = r.in_flight(),
-          .admitted_total = r.admitted_total(),
-          .rejected_total = r.rejected_total(),
-          .tokens_per_second = r.tokens_per_second(),
-          .ms_per_token = r.ms_per_token(),
-          .worst_target_ratio = r.worst_target_ratio()};
-}
-
 class Service final : public pb::TunerPeer::Service {
  public:
   explicit Service(std::function<PeerReport()> own) : own_(std::move(own)) {}
 
   grpc::Status GetReport(grpc::ServerContext*, const pb::GetReportRequest*, pb::GetReportResponse* out) override {
-    const PeerReport r = own_();
-    out->set_pod(r.pod);
-    out->set_revision(r.revision);
-    out->set_ready(r.ready);
-    out->set_limit(r.limit);
-    out->set_bound_by(r.bound_by);
-    out->set_confidence(r.confidence);
-    out->set_calibrated_at_seconds(r.calibrated_at_s);
-    out->set_in_flight(r.in_flight);
-    out->set_admitted_total(r.admitted_total);
-    out->set_rejected_total(r.rejected_total);
-    out->set_tokens_per_second(r.tokens_per_second);
-    out->set_ms_per_token(r.ms_per_token);
-    out->set_worst_target_ratio(r.worst_target_ratio);
+    ToWire(own_(), *out);
     return grpc::Status::OK;
   }
 

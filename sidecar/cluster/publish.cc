@@ -5,11 +5,16 @@
 #include "absl/strings/str_format.h"
 #include "lib/base/rfc3339.h"
 #include "lib/base/text.h"
+#include "sidecar/cluster/objectives.h"
 
 namespace patella::sidecar {
 namespace {
 
 constexpr size_t kDecisions = 10;
+constexpr double kSlack = 0.05;  // of objectives that were met: what is measured moves by as much
+// Reasons of the condition ObjectivesMet where replicas cannot meet the objectives together.
+constexpr char kLatencyReason[] = "TargetBelowUnloadedLatency", kThroughputReason[] = "ThroughputOutOfReach",
+               kCostReason[] = "CostOutOfReach";
 
 std::string TimeText(int64_t seconds) {
   return Rfc3339(std::chrono::system_clock::time_point(std::chrono::seconds(seconds)));
@@ -47,22 +52,40 @@ std::map<std::string, std::vector<const PeerReport*>> Tuned(const std::vector<Pe
   return tuned;
 }
 
-// Who serves: the revision with most ready replicas.
-std::string ServingRevision(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports) {
-  for (const api::RevisionStatus& r : object.status.revisions) {
-    if (r.role == api::RevisionRole::kServing) return r.hash;
-  }
-  return reports.empty() ? "" : reports.front().revision;
+// Less is asked of objectives that were within reach so far.
+double SlackOf(const api::InferenceDeployment& object) {
+  const api::Condition* before = Find(object.status, "ObjectivesMet");
+  const bool out_of_reach =
+      before != nullptr && before->status == api::ConditionStatus::kFalse &&
+      (before->reason == kLatencyReason || before->reason == kThroughputReason || before->reason == kCostReason);
+  return out_of_reach ? 0 : kSlack;
+}
+
+const char* ReasonOf(science::Shortfall shortfall) {
+  if (shortfall == science::Shortfall::kLatency) return kLatencyReason;
+  return shortfall == science::Shortfall::kThroughput ? kThroughputReason : kCostReason;
 }
 
 api::Condition ObjectivesMet(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports,
-                             const TunerStory& story, int64_t wall_s) {
+                             const science::Feasibility& judged, const TunerStory& story, int64_t wall_s) {
   using enum api::ConditionStatus;
   const auto condition = [&](api::ConditionStatus status, const char* reason, std::string message) {
     return MakeCondition(object, "ObjectivesMet", status, reason, std::move(message), wall_s);
   };
-  if (story.impossible_target) return condition(kFalse, "TargetBelowUnloadedLatency", story.problem);
-  if (object.spec.objectives.latency.empty()) return condition(kTrue, "NoTargets", "no latency target is set");
+  if (judged.shortfall != science::Shortfall::kNone)
+    return condition(kFalse, ReasonOf(judged.shortfall), judged.message);
+  if (story.impossible_target) return condition(kFalse, kLatencyReason, story.problem);
+  const api::ObjectivesSpec& wanted = object.spec.objectives;
+  if (wanted.latency.empty()) {
+    const bool none = !wanted.throughput.min_tokens_per_second && wanted.cost.max_per_hour.empty() &&
+                      wanted.cost.max_per_million_tokens.empty();
+    if (none) return condition(kTrue, "NoTargets", "no target is set");
+    if (judged.limit == 0) return condition(kUnknown, "NotMeasured", "no replica has measured itself yet");
+    return condition(
+        kTrue, "WithinReach",
+        absl::StrFormat("a replica gives %.0f tokens/s with %d requests at once; every target is within reach",
+                        judged.tokens_per_second, judged.limit));
+  }
   double worst = 0;
   const PeerReport* who = nullptr;
   for (const PeerReport& r : reports) {
@@ -193,11 +216,19 @@ Publication Publisher::Publish(const api::InferenceDeployment& object, const std
   live.offered_per_second = api::ToDecimal(load.admitted_per_second + load.rejected_per_second, 1);
   live.rejected_per_second = api::ToDecimal(load.rejected_per_second, 1);
   if (load.limit > 0) live.desired_replicas = scale.desired;
+  if (const double cost = CostPerHour(object); cost > 0) {
+    live.cost_per_hour = api::ToDecimal(cost, 2);
+    if (tokens > 0) live.cost_per_million_tokens = api::ToDecimal(cost / (3600 * tokens) * 1e6, 2);
+  }
   live.observed_at = TimeText(wall_s);
 
-  status.conditions = {ObjectivesMet(object, reports, story, wall_s), TunedCondition(object, reports, story, wall_s)};
+  const science::Feasibility judged = Judge(object, reports, SlackOf(object));
+  status.nearest_feasible = NearestFeasible(judged, object, ServingRevision(object, reports));
+  status.conditions = {ObjectivesMet(object, reports, judged, story, wall_s),
+                       TunedCondition(object, reports, story, wall_s)};
   for (const api::Condition& c : status.conditions) StrAppend(&key, c.type, "=", c.reason, " ");
-  StrAppend(&key, scale_decisions_.size(), " ", scale_decisions_.empty() ? "" : scale_decisions_.back().time);
+  StrAppend(&key, "generation ", object.metadata.generation, " ", scale_decisions_.size(), " ",
+            scale_decisions_.empty() ? "" : scale_decisions_.back().time);
   if (key == written_key_ && now_s < written_s_ + kPeriod_s) return out;
   written_key_ = key;
   written_s_ = now_s;

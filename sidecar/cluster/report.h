@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "sidecar/tuner/learned.h"
 #include "sidecar/tuner/view.h"
 
 namespace patella::sidecar {
@@ -19,6 +20,7 @@ struct PeerReport {
   double tokens_per_second = 0;
   double ms_per_token = 0;        // mean of recent streams; 0: none
   double worst_target_ratio = 0;  // measured quantile over target, the largest; 0: no traffic or no target
+  Learned learned;                // no step model: nothing yet
 };
 
 // What the elected sidecar says for the whole deployment beyond the figures: from its own tuner.

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <vector>
 
+#include "sidecar/tuner/learned.h"
 #include "sidecar/tuner/view.h"
 
 namespace patella::sidecar {
@@ -24,15 +24,6 @@ struct TunerPolicy {
   bool operator==(const TunerPolicy&) const = default;
 };
 
-// What a restart remembers of a calibration with the same settings.
-struct Resumed {
-  int limit = 0;  // 0: nothing
-  std::string bound_by;
-  double a_ms = 0, b_ms = 0, cap = std::numeric_limits<double>::infinity();
-  std::vector<PointView> points;
-  science::StepModel step_model;
-};
-
 struct TunerOptions {
   TuningMode mode = TuningMode::kAuto;
   std::vector<TargetView> targets;
@@ -43,8 +34,14 @@ struct TunerOptions {
   int ceiling = 0;  // MAX_CONCURRENT_REQUESTS; 0: none
   double max_calibration_s = 90;
   uint64_t seed = 1;
-  Resumed resumed;
+  Learned resumed;  // what a restart remembers of a calibration with the same settings; limit 0: nothing
+  // One of several replicas, kept running by others: it asks its peers before it measures, and what fails is tried again here, because
+  // a program that ends would only be started again.
+  bool clustered = false;
 };
+
+// Everything of the options that, when changed, makes a learned limit worthless.
+std::string KeyOf(const TunerOptions& options);
 
 constexpr int kDefaultCeiling = 128;  // TGI's default, where the user gave none and nothing has been learned
 

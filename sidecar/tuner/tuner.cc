@@ -2,40 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "lib/science/calibration.h"
 #include "lib/science/knee.h"
+#include "sidecar/tuner/tuner_parts.h"
 
 namespace patella::sidecar {
 namespace {
 
-constexpr double kResumeShare = 0.8;
-constexpr double kTimeout_s = 60;  // what platforms commonly give a request
-constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
 constexpr size_t kMaxDecisions = 10;
 constexpr double kBudgetDeadBand = 0.1;
-
-science::LatencyMetric MetricOf(const std::string& name) {
-  if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
-  return name == "EndToEnd" ? science::LatencyMetric::kEndToEnd : science::LatencyMetric::kTimePerOutputToken;
-}
-
-std::vector<science::Target> TargetsOf(const TunerOptions& options) {
-  std::vector<science::Target> targets;
-  for (const TargetView& t : options.targets) targets.push_back({MetricOf(t.metric), t.quantile, t.target_ms});
-  return targets;
-}
-
-int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
-
-science::KneeDefinition KneeOf(const std::string& name) {
-  if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
-  return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
-}
 
 }  // namespace
 
@@ -43,13 +21,6 @@ std::string_view NameOf(TunerState state) {
   constexpr std::string_view kNames[] = {"Boot", "WarmUp", "Ramp", "Verify", "Ready", "Degraded"};
   return kNames[static_cast<int>(state)];
 }
-
-struct Tuner::Science {
-  std::unique_ptr<science::Calibration> calibration;
-  std::unique_ptr<science::LimitTracker> tracker;
-  int ceiling = kDefaultCeiling;  // the user's, ours, or the engine's own limit
-  int most = kDefaultCeiling;     // by ceiling and KV cache
-};
 
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
   view_.targets = options_.targets;
@@ -61,130 +32,6 @@ Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std:
 
 Tuner::~Tuner() = default;
 
-bool Tuner::calibrating() const { return !users_admitted_ && view_.exit_code == 0; }
-
-void Tuner::OnWaiting(std::string message) { view_.message = std::move(message); }
-
-TunerActions Tuner::OnEngineMissing(std::string why, double now_s) {
-  return Fail(kExitEngineGone, absl::StrCat("Calibration cannot go on: ", why), now_s);
-}
-
-TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
-  facts_ = facts;
-  calibration_began_s_ = now_s;
-  if (facts.kv_capacity_tokens > 0)
-    view_.cap = static_cast<double>(facts.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
-  FollowCeiling();
-  if (options_.mode == TuningMode::kOff) {
-    view_.bound_by = "Ceiling";
-    return BecomeReady(CeilingOf(options_), "High", "ceiling", "tuning is off", now_s);
-  }
-  if (const Resumed& resumed = options_.resumed; resumed.limit > 0) {
-    view_.points = resumed.points;
-    view_.a_ms = resumed.a_ms, view_.b_ms = resumed.b_ms, view_.step_model = resumed.step_model;
-    ShowKnees();
-    view_.bound_by = resumed.bound_by;
-    const int limit = std::max(1, static_cast<int>(kResumeShare * resumed.limit));
-    return BecomeReady(limit, "Low", "resumed",
-                       absl::StrCat("80 % of ", resumed.limit, ", learned before a restart; live traffic verifies it"),
-                       now_s);
-  }
-  return BeginCalibration();
-}
-
-TunerActions Tuner::BeginCalibration() {
-  view_.state = TunerState::kWarmUp;
-  view_.message = "warming the engine up";
-  science_->calibration = std::make_unique<science::Calibration>(
-      science::CalibrationConfig{.input_tokens = options_.input_tokens,
-                                 .output_tokens = options_.output_tokens,
-                                 .targets = TargetsOf(options_),
-                                 .knee = KneeOf(options_.knee_definition),
-                                 .knee_utilization = options_.knee_utilization,
-                                 .ceiling = science_->ceiling,
-                                 .kv_capacity = view_.cap,
-                                 .max_total_tokens = facts_.max_total_tokens,
-                                 .timeout_s = kTimeout_s,
-                                 .max_seconds = std::max(1.0, options_.max_calibration_s),
-                                 .seed = options_.seed});
-  return {RunProbe{science_->calibration.get(), options_.max_calibration_s + kGrace_s}};
-}
-
-void Tuner::OnProgress(const science::ProbeProgress& progress, double) {
-  view_.state = progress.phase == "warm-up"  ? TunerState::kWarmUp
-                : progress.phase == "verify" ? TunerState::kVerify
-                                             : TunerState::kRamp;
-  view_.progress = {progress.phase, progress.concurrency, progress.gap_ms,
-                    std::max(view_.progress.fraction, progress.fraction)};
-  view_.message =
-      absl::StrFormat("%s at %d requests: %.1f ms per token", progress.phase, progress.concurrency, progress.gap_ms);
-  ShowCalibration();
-}
-
-// What is known so far: the curve once the ramp is over, then each verification.
-void Tuner::ShowCalibration() {
-  const science::CalibrationResult& known = science_->calibration->last_result();
-  view_.phases.clear();
-  for (const science::PhaseCost& cost : known.phases)
-    view_.phases.push_back({cost.phase, cost.seconds, static_cast<long>(cost.tokens())});
-  if (!known.has_curve) return;
-  view_.points.clear();
-  for (const science::CurvePoint& p : known.ramp.end_to_end.points) {
-    view_.points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
-  }
-  const science::Fit& fit = known.ramp.fit;
-  view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
-  view_.step_model = science::StepModelOf(known.ramp, options_.input_tokens);
-  ShowKnees();
-  view_.verify.clear();
-  for (const science::Verification& v : known.verifications) {
-    view_.verify.push_back(
-        {v.concurrency, v.quantile_ms, v.mean_ms_per_token, v.tokens_per_second, v.passed, v.requests});
-  }
-  view_.bound_by = std::string(science::NameOf(known.bound_by));
-}
-
-TunerActions Tuner::OnProbeEnd(const ProbeReport& report, double now_s) {
-  view_.calibration_tokens += report.tokens;
-  view_.calibration_seconds = now_s - calibration_began_s_;
-  ShowCalibration();
-  if (report.end == ProbeEnd::kEngineGone) {
-    return Fail(kExitEngineGone, absl::StrCat("The engine went away during calibration: ", report.why), now_s);
-  }
-  if (report.end == ProbeEnd::kRefused) {
-    return Fail(kExitEngineGone, absl::StrCat("The engine refuses the calibration's requests: ", report.why), now_s);
-  }
-  if (report.end == ProbeEnd::kTimedOut) {
-    return Fail(
-        kExitTooNoisy,
-        absl::StrFormat("The calibration was not done within its budget of %.0f s; raise MAX_CALIBRATION_SECONDS or "
-                        "lower WORKLOAD_OUTPUT_TOKENS",
-                        options_.max_calibration_s),
-        now_s);
-  }
-  const absl::StatusOr<science::CalibrationResult> result = science_->calibration->Result();
-  if (!result.ok()) return Fail(result.status(), now_s);
-  // Where we ourselves were late, what was measured is a lower bound of what the engine can do.
-  const bool late = report.end == ProbeEnd::kGeneratorBound;
-  const std::string evidence =
-      late ? absl::StrCat(result->evidence, "; the sidecar itself got too little CPU") : result->evidence;
-  return BecomeReady(result->limit, result->high_confidence && !late ? "High" : "Low", result->reason, evidence, now_s);
-}
-
-TunerActions Tuner::Fail(const absl::Status& status, double now_s) {
-  switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-      return Fail(kExitEngineGone, absl::StrCat("The engine fails the calibration's requests: ", status.message()),
-                  now_s);
-    case absl::StatusCode::kOutOfRange:
-      return Fail(kExitImpossibleTarget, std::string(status.message()), now_s);
-    case absl::StatusCode::kAborted:
-      return Fail(kExitTooNoisy, absl::StrCat("The machine is too noisy to measure: ", status.message()), now_s);
-    default:
-      return Fail(kExitTooNoisy, absl::StrCat("The engine cannot be measured: ", status.message()), now_s);
-  }
-}
-
 void Tuner::ShowKnees() {
   view_.knees.clear();
   science::KneeInputs inputs{.utilization = options_.knee_utilization, .kv_cap = view_.cap};
@@ -195,10 +42,12 @@ void Tuner::ShowKnees() {
 
 TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const std::string& reason,
                                 const std::string& evidence, double now_s) {
-  if (options_.mode == TuningMode::kAuto) Track(reason == "resumed" ? options_.resumed.limit : limit, limit);
+  if (options_.mode == TuningMode::kAuto) Track(believed_, limit);
   view_.state = TunerState::kReady;
   view_.progress = {"ready", limit, 0, 1};
   view_.confidence = confidence;
+  view_.error.clear();
+  view_.failure = failures_ = 0;
   view_.calibration_seconds = options_.mode == TuningMode::kOff ? 0 : now_s - calibration_began_s_;
   MoveLimit(limit, reason, evidence, now_s);
   view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
@@ -222,8 +71,10 @@ void Tuner::FollowCeiling() {
   const int engine = facts_.max_concurrent_requests;
   // An engine that takes its limit from us is no bound: it follows.
   science_->ceiling = engine > 0 && !facts_.limit_follows ? std::min(ceiling, engine) : ceiling;
-  science_->most =
-      std::isfinite(view_.cap) ? std::clamp(static_cast<int>(view_.cap), 1, science_->ceiling) : science_->ceiling;
+  const int fits = std::isfinite(view_.cap) ? std::max(1, static_cast<int>(view_.cap)) : 0;
+  science_->most = fits > 0 ? std::min(fits, science_->ceiling) : science_->ceiling;
+  science_->bearable = fits;
+  if (engine > 0 && !facts_.limit_follows) science_->bearable = fits > 0 ? std::min(fits, engine) : engine;
 }
 
 TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
@@ -234,6 +85,7 @@ TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
   FollowCeiling();
   if (users_admitted_) return Enforce(now_s);
   policy_changed_ = true;
+  if (retry_at_s_ < kNever) return Start(now_s);  // what failed may succeed under other objectives
   return {};
 }
 
@@ -257,6 +109,7 @@ TunerActions Tuner::Enforce(double now_s) {
   }
   const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, now_s);
   const int limit = science_->tracker->limit();
+  if (move.limit != 0) believed_ = move.limit;
   if (move.limit != 0 || limit != view_.limit) {
     std::string evidence = absl::StrCat("the ceiling is ", ceiling);
     for (const TargetView& t : options_.targets) {
@@ -289,13 +142,35 @@ void Tuner::Track(int believed, int start) {
                                                                    .most = std::max(science_->most, start)});
 }
 
-TunerActions Tuner::Fail(int exit_code, std::string error, double now_s) {
-  view_.state = TunerState::kDegraded;
-  view_.error = std::move(error);
-  view_.message = view_.error;
-  view_.exit_code = exit_code;
-  view_.calibration_seconds = now_s - calibration_began_s_;
-  return {Exit{exit_code}};
+Learned Tuner::learned() const {
+  Learned out{.key = KeyOf(options_),
+              .limit = believed_,
+              .bound_by = view_.bound_by,
+              .confidence = view_.confidence,
+              .a_ms = view_.a_ms,
+              .b_ms = view_.b_ms,
+              .cap = view_.cap,
+              .points = view_.points,
+              .step_model = view_.step_model,
+              .payload = {static_cast<double>(options_.input_tokens), static_cast<double>(options_.output_tokens)},
+              .most = science_->bearable};
+  const std::vector<science::Target> targets = TargetsOf(options_);
+  if (science_->tracker != nullptr) {
+    out.level = science_->tracker->level();
+    out.payload = science_->tracker->payload();
+    for (size_t i = 0; i < targets.size() && options_.mode == TuningMode::kAuto; ++i)
+      out.spreads.push_back({targets[i].metric, targets[i].quantile, science_->tracker->QuantileRatio(i)});
+  } else if (science_->calibration != nullptr && science_->calibration->last_result().has_curve) {
+    // By what the limit was solved from, at the limit; without one, at a single request.
+    const science::CalibrationResult& known = science_->calibration->last_result();
+    const double at = std::max(1, known.limit);
+    for (const science::Target& t : targets) {
+      const double model_ms = out.step_model.LatencyMs(t.metric, at, out.payload);
+      const double ratio = science::QuantileMs(known.inputs, t.metric, at) / model_ms;
+      if (std::isfinite(ratio) && ratio > 0) out.spreads.push_back({t.metric, t.quantile, ratio});
+    }
+  }
+  return out;
 }
 
 void Tuner::MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s) {
@@ -326,14 +201,20 @@ void Tuner::OnStream(const science::TrackedStream& stream) {
 }
 
 TunerActions Tuner::OnTick(int in_flight, double now_s) {
+  if (now_s >= retry_at_s_) return Start(now_s);
   if (!tracking()) return {};
   const science::TrackMove move = science_->tracker->OnTick(in_flight, now_s);
+  if (move.limit == 0 && view_.confidence == "Low" && science_->tracker->Held()) {
+    view_.confidence = "Medium";  // verified by live traffic; what lies above was not tried here
+    return {Save{}};
+  }
   if (move.limit == 0) {
     const int64_t before = prompt_budget_;
     const bool moved = std::abs(PromptBudget() - before) > kBudgetDeadBand * static_cast<double>(before);
     if (!moved) prompt_budget_ = before;
     return moved ? TunerActions{SetLimit{view_.limit, prompt_budget_}} : TunerActions{};
   }
+  believed_ = move.limit;
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
   return {SetLimit{move.limit, PromptBudget()}, Save{}};

@@ -1,7 +1,8 @@
 // The tuner: finds the limit before the replica is ready, then keeps it right while the world changes.
 //
 //   BOOT ─► WARMUP ─► RAMP ─► VERIFY ─► READY (track, guard)        these three are science::Calibration, one probe
-//     └─ resumed limit ─────────────────► READY at 0.8 of it        anything that cannot succeed: DEGRADED, Exit
+//     └─ resumed limit, or a peer's ────► READY at 0.8 of it        anything that cannot succeed: DEGRADED, Exit
+//                                                                   (in a cluster: tried again, later and later)
 //
 // Pure: it is told what happened and when, and returns what to do; no I/O, no clock, no threads. The same events give the same actions.
 // Times are seconds on one monotonic clock. Not thread-safe.
@@ -32,10 +33,14 @@ struct SetLimit {
 };
 struct AdmitUsers {};  // calibration is over: ready
 struct Save {};        // worth remembering over a restart
+struct AskPeers {};    // what other replicas of this revision have learned; answer with OnPeers within seconds
+struct Retry {         // the calibration failed, for the reason in the view; OnTick begins another then
+  double delay_s = 0;
+};
 struct Exit {
   int code = 0;  // the view's error says why
 };
-using TunerAction = std::variant<RunProbe, SetLimit, AdmitUsers, Save, Exit>;
+using TunerAction = std::variant<RunProbe, SetLimit, AdmitUsers, Save, AskPeers, Retry, Exit>;
 using TunerActions = std::vector<TunerAction>;
 
 struct EngineFacts {
@@ -64,6 +69,9 @@ class Tuner {
   void OnWaiting(std::string message);  // BOOT: for what
   TunerActions OnEngineReady(const EngineFacts& facts, double now_s);
   TunerActions OnEngineMissing(std::string why, double now_s);  // never became healthy
+  TunerActions OnEngineLost(std::string why, double now_s);     // it was healthy
+  // What peers of the same revision answered; may be none, and may be under other options.
+  TunerActions OnPeers(const std::vector<Learned>& peers, double now_s);
   void OnProgress(const science::ProbeProgress& progress, double now_s);
   TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
 
@@ -77,18 +85,23 @@ class Tuner {
   // calibration is over, as soon as it is. What was learned of the engine stays.
   TunerActions Follow(const TunerPolicy& policy, double now_s);
 
-  bool calibrating() const;
   const TunerView& view() const { return view_; }
+  // As of now; without a time, which is the caller's.
+  Learned learned() const;
 
  private:
+  static constexpr double kNever = 1e300;
   struct Science;  // the calibration and the tracker in use
 
+  TunerActions Start(double now_s);
+  TunerActions Resume(const Learned& from, const std::string& reason, const std::string& source, double now_s);
   TunerActions BeginCalibration();
   void ShowCalibration();
   void ShowKnees();
   TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason,
                            const std::string& evidence, double now_s);
-  TunerActions Fail(int exit_code, std::string error, double now_s);
+  TunerActions Fail(int failure, std::string error, double now_s);
+  TunerActions End(int failure, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
   int64_t PromptBudget();  // as of now; remembered
@@ -103,6 +116,10 @@ class Tuner {
   EngineFacts facts_;
   double calibration_began_s_ = 0;
   int64_t prompt_budget_ = 0;
+  int believed_ = 0;  // the limit that was learned; the one in force may be more cautious
+  int failures_ = 0;
+  double retry_at_s_ = kNever;
+  bool asking_ = false;
   bool users_admitted_ = false;
   bool policy_changed_ = false;  // during calibration
 };

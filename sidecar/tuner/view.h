@@ -70,8 +70,9 @@ struct Decision {
 struct TunerView {
   TunerState state = TunerState::kBoot;
   std::string message;  // what it does now, or why it failed
-  std::string error;    // why calibration cannot succeed; then exit_code ≠ 0
-  int exit_code = 0;
+  std::string error;    // why the last calibration failed; "" once one has succeeded
+  int failure = 0;      // an ExitCode: the kind of that error
+  int exit_code = 0;    // the program ends with it
   ProgressView progress;
   int limit = 0;    // in force; 0 before the first one
   int ceiling = 0;  // 0: none

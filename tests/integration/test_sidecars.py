@@ -49,8 +49,8 @@ class Sidecars(unittest.TestCase):
             for process in self.processes:
                 print(f"--- {process.process.args[0].name}, pid {process.process.pid}\n{process.log_text()[-4000:]}", file=sys.stderr)
 
-    def ceiling(self, ns, limit: int):
-        ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", json.dumps({"spec": {"maxConcurrentRequests": limit}}))
+    def change(self, ns, spec: dict):
+        ns.kubectl("patch", "inferencedeployment", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def holds(self, sidecar, limit: int):
         """Waits until that sidecar's limiter has that limit."""
@@ -118,9 +118,12 @@ class Sidecars(unittest.TestCase):
             self.assertTrue(self.status(ns)["decisions"])
 
             second = self.sidecar(ns, "pod-b", engine, ports[1], ports)
+            began = harness.status_of(second.admin)["decisions"][0]
+            self.assertEqual(began["reason"], "peer", "it begins from the first one's curve, without a load of its own")
+            self.assertIn("pod-a", began["evidence"])
             learned = [harness.status_of(sidecar.admin)["limit"] for sidecar in (first, second)]
             self.assertGreaterEqual(min(learned), 3, "a few at once within 150 ms a token: any machine holds that")
-            self.ceiling(ns, 3)
+            self.change(ns, {"maxConcurrentRequests": 3})
             for sidecar in (first, second):
                 self.holds(sidecar, 3)
             kube.eventually(lambda: self.learned(ns)["limit"] == 3 and self.learned(ns)["boundBy"] == "Ceiling", 60, "the new limit in status")
@@ -132,8 +135,13 @@ class Sidecars(unittest.TestCase):
             self.assertTrue(self.holder(ns).startswith("pod-a"))
             first.process.kill()
             kube.eventually(lambda: self.holder(ns).startswith("pod-b"), 90, "the other sidecar elected")
-            self.ceiling(ns, 2)
+            self.change(ns, {"maxConcurrentRequests": 2})
             kube.eventually(lambda: self.learned(ns)["limit"] == 2, 60, "the second one publishes")
+
+            wanted = sample["spec"]["objectives"]["latency"]
+            for latency, relaxations in ([{**wanted[0], "targetMs": 1}], 1), (wanted, 0):
+                self.change(ns, {"objectives": {"latency": latency}})
+                kube.eventually(lambda: len(self.status(ns).get("nearestFeasible", [])) == relaxations, 60, f"{relaxations} in nearestFeasible")
 
             refused = [r for r in ns.requests() if r["responseStatus"].get("code") == 403]
             self.assertEqual(refused, [], "every right that is used is given")

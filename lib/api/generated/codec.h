@@ -12,7 +12,7 @@
 
 namespace patella::api {
 
-inline constexpr char kSchemaHash[] = "8b190d32be72";
+inline constexpr char kSchemaHash[] = "ab75f92b8298";
 
 const TextRule& NameRule(const InferenceDeployment&);
 void ReadBody(Section& s, InferenceDeployment* out);  // spec, status

@@ -167,6 +167,7 @@ constexpr std::string_view kInferenceDeploymentFields[] = {
     "status.revisions[].role=Retiring",
     "status.revisions[].acceleratorClass",
     "status.revisions[].tensorParallelSize",
+    "status.revisions[].replicaCostPerHour",
     "status.revisions[].replicas",
     "status.revisions[].readyReplicas",
     "status.revisions[].limit",

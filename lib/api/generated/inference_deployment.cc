@@ -253,6 +253,7 @@ void Read(Section& s, RevisionStatus* out) {
   s.Enum("role", &out->role);
   s.Text("acceleratorClass", &out->accelerator_class, {.max_length = 40, .pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$", .expected = "a name of at most 40 lower-case letters, digits and dashes that begins with a letter"});
   s.Int("tensorParallelSize", &out->tensor_parallel_size, {.min = 1, .max = 64});
+  s.DecimalText("replicaCostPerHour", &out->replica_cost_per_hour, {.example = "1.536"});
   s.Int("replicas", &out->replicas, {.max = 100000});
   s.Int("readyReplicas", &out->ready_replicas, {.max = 100000});
   s.Int("limit", &out->limit, {.max = 100000});
@@ -537,6 +538,7 @@ Node Write(const RevisionStatus& v) {
   w.Enum("role", v.role);
   w.TextUnless("acceleratorClass", v.accelerator_class, "");
   w.Int("tensorParallelSize", v.tensor_parallel_size);
+  w.TextUnless("replicaCostPerHour", v.replica_cost_per_hour, "");
   w.Int("replicas", v.replicas);
   w.Int("readyReplicas", v.ready_replicas);
   w.Int("limit", v.limit);

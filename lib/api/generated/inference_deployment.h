@@ -200,6 +200,8 @@ struct RevisionStatus {
   std::optional<RevisionRole> role;  // What its pods are for
   std::string accelerator_class;  // Its AcceleratorClass
   std::optional<int> tensor_parallel_size;  // Accelerators that one replica is spread over
+  // Dollars an hour for the accelerators of one replica, by the price of its AcceleratorClass
+  Decimal replica_cost_per_hour;
   std::optional<int> replicas;  // Its pods
   std::optional<int> ready_replicas;  // Those of them that are ready
   std::optional<int> limit;  // Concurrent requests that each replica admits

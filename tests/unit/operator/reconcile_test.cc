@@ -195,6 +195,19 @@ TEST(ReconcileTest, ARevisionKeepsItsChoiceWhenPricesOrNodesChange) {
   EXPECT_EQ(Reconciled(inputs).revision, first.revision);
 }
 
+TEST(ReconcileTest, ARevisionTellsWhatOneOfItsReplicasCostsAsLongAsAPriceIsKnown) {
+  Inputs inputs = Sample("gpu");
+  inputs.deployment.spec.hardware.accelerator_classes = {"a100-40g"};  // $32.7726 for eight
+  inputs.deployment.spec.tensor_parallel_size = 4;
+  inputs.revisions = {ViewOf(Reconciled(inputs), 2)};
+  const auto cost = [&] { return Reconciled(inputs).status.revisions.at(0).replica_cost_per_hour; };
+  EXPECT_EQ(cost(), "16.3863");
+  for (api::AcceleratorClass& c : inputs.accelerator_classes) c.price_per_node_hour = "8";
+  EXPECT_EQ(cost(), "4.00") << "live: no pod moves for it";
+  for (api::AcceleratorClass& c : inputs.accelerator_classes) c.price_per_node_hour.clear();
+  EXPECT_EQ(cost(), "");
+}
+
 TEST(ReconcileTest, AClassDeletedByMistakeMovesNoPod) {
   Inputs inputs = Sample("gpu");
   inputs.deployment.spec.hardware.accelerator_classes.clear();

@@ -152,6 +152,111 @@ TEST_F(PublisherTest, ConditionsTellWhetherTargetsHold) {
   EXPECT_EQ(Condition(impossible, "Tuned").status, api::ConditionStatus::kFalse);
 }
 
+// L(c) = 20 + 2·c ms, X(c) = 1000·c/(20 + 2·c) tokens/s: 50 ms and 300 tokens/s at c = 15.
+PeerReport Measured(PeerReport r, int limit = 15) {
+  r.limit = r.learned.limit = limit;
+  r.learned.bound_by = "TimePerOutputToken";
+  r.learned.step_model.points = {{1, 22}, {2, 24}};
+  r.learned.spreads = {{science::LatencyMetric::kTimePerOutputToken, 0.9, 1}};
+  return r;
+}
+
+TEST_F(PublisherTest, ATargetBelowTheUnloadedLatencyNamesTheNearestAndIsClearedWhenItIsMet) {
+  object_.spec.objectives.latency[0].target_ms = 10;
+  const Publication p = Publish({Measured(Replica("a", 0), 0)});
+  ASSERT_TRUE(p.status.has_value());
+  ASSERT_EQ(p.status->nearest_feasible.size(), 1u);
+  EXPECT_EQ(p.status->nearest_feasible[0].objective, "TimePerOutputToken p90 ≤ 10 ms");
+  EXPECT_EQ(p.status->nearest_feasible[0].nearest, "22 ms");
+  EXPECT_EQ(p.status->nearest_feasible[0].replicas, 1);
+  EXPECT_EQ(Condition(p, "ObjectivesMet").reason, "TargetBelowUnloadedLatency");
+  EXPECT_THAT(Condition(p, "ObjectivesMet").message,
+              HasSubstr("one request alone needs 22 ms; the nearest that can be met: "
+                        "22 ms"));
+  EXPECT_THAT(api::PrintStatusApply(object_.metadata, *p.status), HasSubstr("nearestFeasible"));
+
+  now_s_ += 2;
+  object_.metadata.generation++;
+  object_.spec.objectives.latency[0].target_ms = 22;
+  const Publication met = Publish({Measured(Replica("a", 1), 1)});
+  ASSERT_TRUE(met.status.has_value()) << "what the user changes is judged at once";
+  EXPECT_TRUE(met.status->nearest_feasible.empty());
+  EXPECT_EQ(Condition(met, "ObjectivesMet").status, api::ConditionStatus::kTrue);
+  EXPECT_THAT(api::PrintStatusApply(object_.metadata, *met.status), testing::Not(HasSubstr("nearestFeasible")));
+}
+
+TEST_F(PublisherTest, LatencyAndThroughputThatConflictAreToldWithEachWayOut) {
+  object_.spec.objectives.throughput.min_tokens_per_second = 1000;
+  object_.spec.scaling.max_replicas = 3;
+  const Publication p = Publish({Measured(Replica("a", 15)), Replica("new", 0)});
+  std::vector<std::string> told;
+  for (const api::Relaxation& r : p.status->nearest_feasible) told.push_back(r.objective + " -> " + r.nearest);
+  EXPECT_THAT(told, testing::ElementsAre("TimePerOutputToken p90 ≤ 50 ms -> 60 ms", "minTokensPerSecond 1000 -> 900",
+                                         "maxReplicas 3 -> 4"));
+  EXPECT_EQ(Condition(p, "ObjectivesMet").reason, "ThroughputOutOfReach");
+  EXPECT_THAT(Condition(p, "ObjectivesMet").message, HasSubstr("reach 900 with 15 requests at once each"));
+}
+
+TEST_F(PublisherTest, CostsAreJudgedByThePriceOfTheServingRevision) {
+  object_.spec.objectives.throughput.min_tokens_per_second = 1000;
+  object_.spec.objectives.cost.max_per_hour = "3.00";
+  const PeerReport r = Measured(Replica("a", 15));
+  EXPECT_TRUE(Publish({r}).status->nearest_feasible.empty()) << "no price is known";
+  api::RevisionStatus& serving = object_.status.revisions[0];
+  serving.accelerator_class = "a10g", serving.tensor_parallel_size = 2, serving.replicas = 2;
+  serving.replica_cost_per_hour = "1.00";
+  publisher_.Failed();
+  const Publication p = Publish({r});
+  ASSERT_EQ(p.status->nearest_feasible.size(), 3u);
+  EXPECT_EQ(p.status->nearest_feasible[2].objective, "maxPerHour $3.00");
+  EXPECT_EQ(p.status->nearest_feasible[2].nearest, "$4.00");
+  EXPECT_EQ(p.status->nearest_feasible[2].accelerator_class, "a10g");
+  EXPECT_EQ(p.status->nearest_feasible[2].tensor_parallel_size, 2);
+  EXPECT_EQ(Condition(p, "ObjectivesMet").reason, "CostOutOfReach");
+  EXPECT_EQ(p.status->live.cost_per_hour, "2.00");
+}
+
+TEST_F(PublisherTest, OnlyTheServingRevisionIsJudgedByItsMedianReplica) {
+  object_.spec.objectives.throughput.min_tokens_per_second = 1000;
+  object_.spec.scaling.max_replicas = 4;
+  PeerReport slow = Measured(Replica("t", 2, "bb"), 2), slower = Measured(Replica("b", 7), 7);
+  slow.learned.level = 10;
+  slower.learned.level = 1.5;
+  const Publication p = Publish({slow, Measured(Replica("a", 15)), slower, Measured(Replica("c", 15))});
+  EXPECT_TRUE(p.status->nearest_feasible.empty());
+  object_.status.revisions[0].hash = "bb";
+  publisher_.Failed();
+  EXPECT_EQ(Condition(Publish({slow, Measured(Replica("a", 15))}), "ObjectivesMet").reason,
+            "TargetBelowUnloadedLatency");
+}
+
+TEST_F(PublisherTest, WhatIsWithinReachStaysSoUntilItIsMissedByMoreThanNoise) {
+  object_.spec.objectives.throughput.min_tokens_per_second = 920;  // 900 are to be had
+  object_.spec.scaling.max_replicas = 3;
+  const PeerReport r = Measured(Replica("a", 15));
+  EXPECT_EQ(Condition(Publish({r}), "ObjectivesMet").status, api::ConditionStatus::kTrue);
+  object_.status.conditions = {{.type = "ObjectivesMet",
+                                .status = api::ConditionStatus::kFalse,
+                                .last_transition_time = "2020-01-01T00:00:00Z",
+                                .reason = "ThroughputOutOfReach",
+                                .message = "y"}};
+  publisher_.Failed();
+  EXPECT_EQ(Condition(Publish({r}), "ObjectivesMet").status, api::ConditionStatus::kFalse);
+}
+
+TEST_F(PublisherTest, WithTuningOffTargetsAreNotJudgedByACurve) {
+  object_.spec.objectives.latency[0].target_ms = 10;
+  object_.spec.tuning.mode = api::TuningMode::kOff;
+  EXPECT_TRUE(Publish({Measured(Replica("a", 15))}).status->nearest_feasible.empty());
+}
+
+TEST_F(PublisherTest, AThroughputAloneIsJudgedToo) {
+  object_.spec.objectives.latency.clear();
+  object_.spec.objectives.throughput.min_tokens_per_second = 100;
+  EXPECT_EQ(Condition(Publish({Replica("a", 0)}), "ObjectivesMet").reason, "NotMeasured");
+  EXPECT_EQ(Condition(Publish({Measured(Replica("a", 15))}), "ObjectivesMet").reason, "WithinReach");
+}
+
 TEST_F(PublisherTest, ATransitionTimeStaysWhileTheStatusDoes) {
   object_.status.conditions = {{.type = "Tuned",
                                 .status = api::ConditionStatus::kTrue,

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <memory>
 #include <optional>
 
 #include "tests/unit/science/simulator.h"
@@ -29,6 +31,9 @@ struct World {
   bool admitted = false, saved = false;
   std::optional<int> exit_code;
   int probes = 0;
+  std::vector<Learned> peers;  // what they answer
+  int asked = 0;
+  std::vector<double> retries;  // their delays
 
   void Do(Tuner& tuner, const TunerActions& actions) {
     for (const TunerAction& action : actions) {
@@ -36,6 +41,11 @@ struct World {
       if (std::holds_alternative<AdmitUsers>(action)) admitted = true;
       if (std::holds_alternative<Save>(action)) saved = true;
       if (const auto* exit = std::get_if<Exit>(&action)) exit_code = exit->code;
+      if (const auto* retry = std::get_if<Retry>(&action)) retries.push_back(retry->delay_s);
+      if (std::holds_alternative<AskPeers>(action)) {
+        ++asked;
+        Do(tuner, tuner.OnPeers(peers, now_s));
+      }
       if (const auto* run = std::get_if<RunProbe>(&action)) {
         EXPECT_FALSE(admitted) << "users were admitted while a probe ran";
         ++probes;
@@ -145,6 +155,193 @@ TEST(TunerTest, ARestartResumesAtFourFifthsOfWhatItKnewWithoutAProbe) {
   EXPECT_EQ(world.limit, 16);
   EXPECT_EQ(world.probes, 0);
   EXPECT_FALSE(world.saved);
+}
+
+// A replica that starts where others run already.
+class PeersTest : public testing::Test {
+ protected:
+  PeersTest() {
+    options_.clustered = true;
+    world_.peers = {Peer("pod-a", 20)};
+  }
+  Learned Peer(const std::string& pod, int limit) const {
+    Learned peer{.key = KeyOf(options_), .limit = limit, .bound_by = "TimePerOutputToken", .confidence = "High"};
+    peer.pod = pod;
+    peer.a_ms = 10, peer.b_ms = 2;
+    peer.points = {{1, 12, 83, 10}, {8, 26, 307, 10}};
+    peer.step_model = science::StepModelOf({.a_ms = 10, .b_ms = 2});
+    return peer;
+  }
+  void Start(const EngineFacts& facts = {}) {
+    tuner_ = std::make_unique<Tuner>(options_);
+    world_.Do(*tuner_, tuner_->OnEngineReady(facts, world_.now_s));
+  }
+  TunerOptions options_ = OptionsFor(50);
+  World world_{.server = {.a_ms = 16, .b_ms = 2}};
+  std::unique_ptr<Tuner> tuner_;
+};
+
+TEST_F(PeersTest, ItBeginsAtFourFifthsOfAPeersLimitWithoutAProbe) {
+  Start();
+  EXPECT_EQ(world_.probes, 0);
+  EXPECT_TRUE(world_.admitted);
+  EXPECT_EQ(world_.limit, 16);
+  EXPECT_EQ(tuner_->view().confidence, "Low");
+  EXPECT_EQ(tuner_->view().points.size(), 2u);
+  ASSERT_EQ(tuner_->view().decisions.size(), 1u);
+  EXPECT_EQ(tuner_->view().decisions[0].reason, "peer");
+  EXPECT_EQ(tuner_->view().decisions[0].evidence,
+            "80 % of 20, measured by pod-a (confidence High); live traffic verifies it");
+  EXPECT_TRUE(world_.saved) << "a restart needs neither peer nor probe";
+}
+
+TEST_F(PeersTest, LiveTrafficRaisesItToThePeersLimitAndThenVouchesForIt) {
+  Start();
+  bool early = false;
+  for (int second = 0; second < 60; ++second) {
+    const double ms = 0.94 * (10 + 2 * world_.limit);
+    for (int i = 0; i < 60; ++i) tuner_->OnTokens(1, ms, world_.limit);
+    for (int i = 0; i < 5; ++i) {
+      tuner_->OnStream({.admitted_s = world_.now_s, .time_per_output_token_ms = ms, .output_tokens = 64});
+    }
+    world_.Do(*tuner_, tuner_->OnTick(world_.limit, ++world_.now_s));
+    early = early || (second < 4 && tuner_->view().confidence != "Low");
+  }
+  EXPECT_FALSE(early) << "twenty streams are no proof";
+  EXPECT_GE(world_.limit, 19);
+  EXPECT_EQ(tuner_->view().confidence, "Medium");
+}
+
+TEST_F(PeersTest, WhatItHandsOnIsTheLimitItWasGivenNotItsCautiousStart) {
+  Start();
+  EXPECT_EQ(tuner_->learned().limit, 20);
+  world_.peers = {tuner_->learned()};
+  Start();
+  EXPECT_EQ(world_.limit, 16);
+}
+
+TEST_F(PeersTest, ItMeasuresItselfWhereNoPeerHasAnythingToBeginFrom) {
+  Learned other_target = Peer("pod-b", 20), broken = Peer("pod-c", 20);
+  TunerOptions others = options_;
+  others.targets[0].target_ms = 60;
+  other_target.key = KeyOf(others);
+  broken.step_model.points[1].ms = std::numeric_limits<double>::quiet_NaN();
+  world_.peers = {other_target, broken, Peer("pod-d", 0)};
+  Start();
+  EXPECT_EQ(world_.asked, 1);
+  EXPECT_EQ(world_.probes, 1);
+  EXPECT_EQ(tuner_->view().decisions.back().reason, "verified");
+  EXPECT_EQ(tuner_->learned().limit, world_.limit);
+}
+
+TEST_F(PeersTest, ItsOwnMemoryOverARestartComesFirst) {
+  options_.resumed = Peer("", 10);
+  Start();
+  EXPECT_EQ(world_.asked, 0);
+  EXPECT_EQ(world_.limit, 8);
+}
+
+TEST_F(PeersTest, OfSeveralTheSurestAndOfThoseTheMedianIsTaken) {
+  Learned unsure = Peer("pod-z", 50);
+  unsure.confidence = "Low";
+  world_.peers = {Peer("pod-a", 20), unsure, Peer("pod-b", 10), Peer("pod-c", 40)};
+  Start();
+  EXPECT_EQ(tuner_->learned().limit, 20);
+}
+
+TEST_F(PeersTest, ASmallerKvCacheOfItsOwnBounds) {
+  Start({.kv_capacity_tokens = 10 * 192});
+  EXPECT_EQ(world_.limit, 8);
+  EXPECT_EQ(tuner_->view().bound_by, "KvCapacity");
+}
+
+TEST_F(PeersTest, WithoutATargetNothingWouldRaiseACautiousStartSoTheWholeLimitIsTaken) {
+  options_.targets.clear();
+  world_.peers = {Peer("pod-a", 20)};
+  Start();
+  EXPECT_EQ(world_.limit, 20);
+  EXPECT_EQ(tuner_->view().confidence, "High");
+}
+
+TEST_F(PeersTest, AnAnswerThatNobodyAskedForChangesNothing) {
+  Start();
+  EXPECT_TRUE(tuner_->OnPeers({Peer("pod-a", 40)}, ++world_.now_s).empty());
+  EXPECT_EQ(tuner_->view().limit, 16);
+}
+
+TEST_F(PeersTest, ACalibrationThatFailsIsTriedAgainLaterAndLaterAndPeersAreAskedFirst) {
+  world_.peers.clear();
+  Tuner tuner(options_);
+  const auto fail = [&](TunerActions actions) {
+    if (std::holds_alternative<AskPeers>(actions.at(0))) actions = tuner.OnPeers({}, world_.now_s);
+    ASSERT_TRUE(std::holds_alternative<RunProbe>(actions.at(0)));
+    world_.now_s += 30;
+    world_.Do(tuner, tuner.OnProbeEnd({.end = ProbeEnd::kTimedOut}, world_.now_s));
+  };
+  fail(tuner.OnEngineReady({}, world_.now_s));
+  EXPECT_EQ(world_.exit_code, std::nullopt);
+  EXPECT_EQ(tuner.view().state, TunerState::kDegraded);
+  EXPECT_EQ(tuner.view().failure, kExitTooNoisy);
+  EXPECT_NE(tuner.view().message.find("measured again in 5 s"), std::string::npos) << tuner.view().message;
+  EXPECT_TRUE(tuner.OnTick(0, world_.now_s + 4).empty());
+  world_.now_s += 5;
+  fail(tuner.OnTick(0, world_.now_s));
+  for (int i = 0; i < 8; ++i) {
+    world_.now_s += 300;
+    fail(tuner.OnTick(0, world_.now_s));
+  }
+  EXPECT_EQ(world_.retries[0], 5);
+  EXPECT_EQ(world_.retries[1], 10);
+  EXPECT_EQ(world_.retries.back(), 300);
+  EXPECT_FALSE(tuner.view().error.empty()) << "told until one succeeds";
+  world_.peers = {Peer("pod-a", 20)};
+  world_.now_s += 300;
+  world_.Do(tuner, tuner.OnTick(0, world_.now_s));
+  EXPECT_TRUE(world_.admitted);
+  EXPECT_EQ(world_.limit, 16);
+  EXPECT_EQ(tuner.view().error, "");
+}
+
+TEST_F(PeersTest, AnEngineThatStopsAnsweringInACalibrationIsLeftToTheProbeToTell) {
+  world_.peers.clear();
+  Tuner tuner(options_);
+  tuner.OnEngineReady({}, 0);
+  tuner.OnPeers({}, 1);
+  EXPECT_TRUE(tuner.OnEngineLost("no answer", 5).empty());
+  world_.Do(tuner, tuner.OnProbeEnd({.end = ProbeEnd::kEngineGone, .why = "connection refused"}, 6));
+  EXPECT_EQ(world_.retries, std::vector<double>{5});
+  EXPECT_EQ(world_.exit_code, std::nullopt);
+  Tuner never(options_);
+  world_.Do(never, never.OnEngineMissing("cannot be reached", 600));
+  EXPECT_EQ(world_.exit_code, kExitEngineGone) << "an engine that never came ends the program as before";
+}
+
+// The figure of the message, and that of the judgement which the object's status shows, are one.
+TEST_F(PeersTest, AnImpossibleTargetWaitsForOthersAndTellsTheNearestThatCanBeMet) {
+  options_ = OptionsFor(10);
+  options_.clustered = true;
+  world_.peers.clear();
+  Start();
+  EXPECT_EQ(world_.exit_code, std::nullopt);
+  EXPECT_FALSE(world_.admitted);
+  EXPECT_EQ(tuner_->view().failure, kExitImpossibleTarget);
+  const Learned learned = tuner_->learned();
+  ASSERT_TRUE(HasCurve(learned));
+  EXPECT_FALSE(Usable(learned)) << "no limit to begin from";
+  const science::Feasibility judged = science::JudgeObjectives(
+      {.model = learned.step_model, .level = learned.level, .payload = learned.payload, .spreads = learned.spreads},
+      {.targets = {{science::LatencyMetric::kTimePerOutputToken, 0.9, 10}}, .max_replicas = 8});
+  ASSERT_EQ(judged.relaxations.size(), 1u);
+  EXPECT_NE(tuner_->view().error.find("the nearest target that can is " + judged.relaxations[0].nearest),
+            std::string::npos)
+      << tuner_->view().error << " / " << judged.message;
+  EXPECT_NEAR(std::stod(judged.relaxations[0].nearest), 19, 2);  // 16 + 2 ms, and the quantile above it
+
+  const int probes = world_.probes;
+  world_.Do(*tuner_, tuner_->Follow({.targets = {{"TimePerOutputToken", 0.9, 50}}}, ++world_.now_s));
+  EXPECT_EQ(world_.probes, probes + 1) << "at once, not when the next try is due";
+  EXPECT_TRUE(world_.admitted);
+  EXPECT_NEAR(world_.limit, 15, 3);
 }
 
 // A tuner that has learned a limit of about 16 under a target of 50 ms, and what it may then be told.

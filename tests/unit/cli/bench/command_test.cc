@@ -69,6 +69,7 @@ TEST(TuneCommandTest, AnImpossibleTargetIsSaidAfterOneLevel) {
   const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p50:0.5ms", "--output-tokens", "6"});
   EXPECT_EQ(ran.code, kTargetImpossible) << ran.err;
   EXPECT_NE(ran.err.find("cannot be met"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("the nearest target that can is"), std::string::npos) << ran.err;
 }
 
 TEST(TuneCommandTest, FindsALimitAndSaysWhatItSpent) {
