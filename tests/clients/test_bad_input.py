@@ -106,11 +106,7 @@ class BadInput(unittest.TestCase):
         self.check(Up(("targetMs: 75", "targetMs: fast")), USAGE, "targetMs", "whole number")
 
     def test_impossible_target_names_the_nearest_that_can_be_met(self):
-<<<<<<< HEAD
-        self.check(Up(("targetMs: 75", "targetMs: 1")), IMPOSSIBLE, "1 ms")
-=======
-        self.check(Up(("targetMs: 50", "targetMs: 1")), IMPOSSIBLE, "1 ms", "the nearest target that can is")
->>>>>>> feasible
+        self.check(Up(("targetMs: 75", "targetMs: 1")), IMPOSSIBLE, "1 ms", "the nearest target that can is")
 
     def test_missing_model_file(self):
         self.check(Up(model=pathlib.Path("/nowhere/x.gguf")), USAGE, "/nowhere/x.gguf")
