@@ -30,8 +30,8 @@ class LlamaCppTest(unittest.TestCase):
         harness.require_model()
         cls.engine = LlamaCpp()
         objectives = {"latency": [{"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 150}]}
-        cls.sidecar = harness.Sidecar(cls.engine, limit=16, ENGINE_TYPE="OpenAI", TUNING_MODE="Auto", OBJECTIVES=json.dumps(objectives),
-                                      WORKLOAD_INPUT_TOKENS="64", WORKLOAD_OUTPUT_TOKENS="32")
+        cls.sidecar = harness.tuned(cls.engine, limit=16, ENGINE_TYPE="OpenAI", OBJECTIVES=json.dumps(objectives),
+                                    WORKLOAD_INPUT_TOKENS="64", WORKLOAD_OUTPUT_TOKENS="32")
 
     @classmethod
     def tearDownClass(cls):

@@ -52,6 +52,11 @@ class PreflightTest : public testing::Test {
   FakeServer server_;
 };
 
+TEST_F(PreflightTest, AServerThatAnswersNothingOfAGroupHasNoDefinitionsOfIt) {
+  server_.answers[api::kSchemasPath] = {200, {}, ""};
+  EXPECT_THAT(Message(), HasSubstr("inferencedeployments.patella.dev is missing in the cluster"));
+}
+
 TEST_F(PreflightTest, DefinitionsThatAreMissingAreNamedWithTheRemedyAndNothingElseIsAsked) {
   server_.answers[api::kSchemasPath] = {404, {}, "404 page not found"};
   const std::string message = Message();
