@@ -83,11 +83,12 @@ endfunction()
 # A test that runs against the real Kubernetes control plane of tests/integration (label "integration"; one control
 # plane a CTest run, a namespace of its own a test). SOURCES make a GoogleTest program, COMMAND is run as it stands
 # (python3 x.py). The environment of both has PATELLA_KUBECONFIG, PATELLA_KUBECTL and what else
-# tests/integration/README.md lists. ALONE: no other test runs meanwhile. APART: against a second control plane, one such
+# tests/integration/README.md lists. ALONE: no other test runs meanwhile. SOAK: for `make soak`, for what
+# asserts times. APART: against a second control plane, one such
 # test at a time: for what would disturb the others (definitions that are missing, servers that stop).
 set(PATELLA_CONTROL_PLANE ${CMAKE_BINARY_DIR}/control-plane)
 function(patella_integration_test)
-  cmake_parse_arguments(A "ALONE;APART" "NAME;TIMEOUT" "SOURCES;DEPS;COMMAND" ${ARGN})
+  cmake_parse_arguments(A "ALONE;APART;SOAK" "NAME;TIMEOUT" "SOURCES;DEPS;COMMAND" ${ARGN})
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 300)
   endif()
@@ -106,7 +107,11 @@ function(patella_integration_test)
       PATELLA_EXTERNAL_METRICS=${plane}/metrics
       PATELLA_BIN=${CMAKE_BINARY_DIR}/bin
       PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/integration)
-  set(properties LABELS integration TIMEOUT ${A_TIMEOUT} FIXTURES_REQUIRED ${fixture})
+  set(label integration)
+  if(A_SOAK)
+    set(label soak)
+  endif()
+  set(properties LABELS ${label} TIMEOUT ${A_TIMEOUT} FIXTURES_REQUIRED ${fixture})
   if(A_APART)
     list(APPEND properties RESOURCE_LOCK ${fixture})
   endif()

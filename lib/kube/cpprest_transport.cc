@@ -311,6 +311,10 @@ void SetSocketOptions(int socket, const TransportOptions& options) {
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+void NoteTlsFailure(const absl::Status& status, Credentials& credentials) {
+  if (ConnectionFailureOf(status) == ConnectionFailure::kTls) credentials.TlsFailed();
+}
+
 class CpprestTransport final : public HttpTransport {
  public:
   CpprestTransport(std::shared_ptr<Credentials> credentials, TransportOptions options, const web::uri& server)
@@ -445,7 +449,8 @@ absl::StatusOr<HttpResponse> CpprestTransport::Call(const HttpRequest& request, 
   };
   const auto outcome = std::make_shared<Outcome>();
   Exchange::Sink sink = SinkFor(request);
-  sink.on_end = [outcome](absl::Status status, HttpResponse response) {
+  sink.on_end = [outcome, credentials = credentials_](absl::Status status, HttpResponse response) {
+    NoteTlsFailure(status, *credentials);
     const std::lock_guard lock(outcome->mutex);
     outcome->status = std::move(status);
     outcome->response = std::move(response);
@@ -477,7 +482,9 @@ std::unique_ptr<HttpStream> CpprestTransport::Stream(const HttpRequest& request,
                                                      StreamCallbacks callbacks) {
   Exchange::Sink sink = SinkFor(request);
   sink.on_line = std::move(callbacks.on_line);
-  sink.on_end = [on_end = std::move(callbacks.on_end)](absl::Status status, HttpResponse response) {
+  sink.on_end = [credentials = credentials_, on_end = std::move(callbacks.on_end)](absl::Status status,
+                                                                                   HttpResponse response) {
+    NoteTlsFailure(status, *credentials);
     on_end({std::move(status), std::move(response)});
   };
   const auto exchange = std::make_shared<Exchange>(std::move(sink));

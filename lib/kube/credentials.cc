@@ -66,7 +66,9 @@ absl::Status Credentials::RefreshToken(TimePoint now) {
 }
 
 absl::Status Credentials::RefreshTls(TimePoint now) {
-  if (tls_.generation != 0 && tls_read_ != TimePoint{} && now - tls_read_ < kTlsPeriod) return absl::OkStatus();
+  const bool failed = tls_failed_.exchange(false);
+  const bool fresh_enough = tls_read_ != TimePoint{} && now - tls_read_ < kTlsPeriod;
+  if (tls_.generation != 0 && fresh_enough && !failed) return absl::OkStatus();
   TlsMaterial fresh;
   fresh.server_name = access_.tls_server_name;
   fresh.skip_verify = access_.insecure_skip_tls_verify;
@@ -109,7 +111,6 @@ absl::StatusOr<std::string> Credentials::Authorization() {
 
 absl::StatusOr<TlsMaterial> Credentials::Tls() {
   const std::lock_guard lock(mutex_);
-  if (access_.exec && !token_valid_) PATELLA_RETURN_IF_ERROR(RefreshToken(clock_.Now()));  // may bring a certificate
   PATELLA_RETURN_IF_ERROR(RefreshTls(clock_.Now()));
   return tls_;
 }

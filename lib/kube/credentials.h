@@ -1,11 +1,12 @@
 // Credentials in use: the token and certificates of a ClusterAccess, read again as they are renewed.
 //
 // Token files are read again every 60 s (a failed read keeps the last token); after a 401 a token read before that
-// request is dropped. Certificates and CA are read again every 5 minutes and on demand; a change raises generation,
-// upon which the transport opens new connections. Exec plugins run when their credentials have expired, and once after
-// a 401. Thread-safe.
+// request is dropped. Certificates and CA are read again every 5 minutes and after a failed handshake; a change raises
+// generation, upon which the transport opens new connections. Exec plugins run with the first request, when their
+// credentials have expired, and once after a 401. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -34,10 +35,13 @@ class Credentials {
 
   // Value of the header Authorization; "" if the client certificate is all there is. May run an exec plugin (blocking).
   absl::StatusOr<std::string> Authorization();
+  // Asked for after Authorization, with each request: a plugin may have brought a certificate.
   absl::StatusOr<TlsMaterial> Tls();
 
   // The server said 401 to a request that began at `request_began`: forget credentials older than that.
   void Rejected(TimePoint request_began);
+  // TLS failed: the next Tls() reads the files again, for the server may have changed its CA. Never blocks.
+  void TlsFailed() { tls_failed_ = true; }
 
  private:
   Credentials(ClusterAccess access, const Clock& clock) : access_(std::move(access)), clock_(clock) {}
@@ -53,6 +57,7 @@ class Credentials {
   bool token_valid_ = false;
   TlsMaterial tls_;
   TimePoint tls_read_{};
+  std::atomic<bool> tls_failed_ = false;
   std::string exec_certificate_, exec_key_;
   TimePoint exec_expires_ = TimePoint::max();
 };

@@ -1,5 +1,6 @@
 #include "lib/kube/reflector.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -153,9 +154,10 @@ struct Reflector::Impl {
 void Reflector::Impl::Run() {
   std::unique_ptr<WatchStream> stream;
   NextStep step = NextStep::kList;
+  Duration asked{};  // by the server, with what failed last
   while (!Stopping()) {
     if (step == NextStep::kListAfterBackoff || step == NextStep::kWatchAfterBackoff) {
-      Pause(backoff.Next(clock.Now()));
+      Pause(std::max(backoff.Next(clock.Now()), asked));
       step = step == NextStep::kListAfterBackoff ? NextStep::kList : NextStep::kWatchAgain;
     } else if (step == NextStep::kWatchAgain) {
       const TimePoint began = clock.Now();
@@ -167,6 +169,7 @@ void Reflector::Impl::Run() {
       const absl::Status status = Follow(*stream, any_event);
       stream.reset();
       step = AfterWatch(status, any_event, clock.Now() - began);
+      asked = RetryAfter(status).value_or(Duration::zero());
       if (!status.ok()) Failed("watch", status);
     } else {
       const bool newest = step == NextStep::kListNewest;
@@ -176,6 +179,7 @@ void Reflector::Impl::Run() {
         continue;
       }
       Failed("list", status);
+      asked = RetryAfter(status).value_or(Duration::zero());
       const bool too_old_or_new = IsExpired(status) || IsTooLargeResourceVersion(status);
       if (too_old_or_new) version.clear();
       step = too_old_or_new && !newest ? NextStep::kListNewest : NextStep::kListAfterBackoff;

@@ -3,8 +3,8 @@
 // client-go's state machine and numbers: watch-list first (falls back to paged lists on servers that do not know it);
 // watches of 5 to 10 minutes; bookmarks move the resource version; a watch that ended is taken up again from the last
 // version; refused connections and 429 back off and never list again; 410 lists again from the last version, and from
-// the newest if that is too old or "too large"; back-off 800 ms to 30 s with jitter. One thread per reflector; the
-// client, cache and clock outlive it.
+// the newest if that is too old or "too large"; back-off 800 ms to 30 s with jitter, or longer if
+// Retry-After says so. One thread per reflector; the client, cache and clock outlive it.
 #pragma once
 
 #include <atomic>

@@ -145,9 +145,11 @@ struct RestClient::Impl {
       }
       const absl::StatusOr<HttpResponse> response = Attempt(request, began, std::min(left, options.call_timeout));
       if (!response.ok()) {
-        const bool dropped = ConnectionFailureOf(response.status()) == ConnectionFailure::kDropped;
-        if (!dropped || request.writes() || reconnected) return response.status();
-        reconnected = true;  // reading again does no harm
+        const ConnectionFailure failure = ConnectionFailureOf(response.status());
+        // Reading again does no harm; after a failed handshake it is with certificates that were read again.
+        const bool may_reconnect = failure == ConnectionFailure::kDropped || failure == ConnectionFailure::kTls;
+        if (!may_reconnect || request.writes() || reconnected) return response.status();
+        reconnected = true;
         continue;
       }
       if (response->status >= 200 && response->status < 300) return response->body;
@@ -296,6 +298,13 @@ class RestWatch final : public WatchStream {
   std::unique_ptr<HttpStream> stream_;
 };
 
+// Of a request that was not sent.
+class NoStream final : public HttpStream {
+ public:
+  void Cancel() override {}
+  void Resume() override {}
+};
+
 class FailedWatch final : public WatchStream {
  public:
   explicit FailedWatch(absl::Status status) : status_(std::move(status)) {}
@@ -366,7 +375,11 @@ std::unique_ptr<WatchStream> RestClient::Watch(const Resource& resource, const W
                      began](StreamCallbacks callbacks) -> std::unique_ptr<HttpStream> {
     *began = impl->clock.Now();
     const absl::StatusOr<std::string> authorization = impl->credentials->Authorization();
-    const HttpRequest http{"GET", path, impl->HeadersFor(authorization.ok() ? *authorization : "", ""), ""};
+    if (!authorization.ok()) {
+      callbacks.on_end({authorization.status(), {}});
+      return std::make_unique<NoStream>();
+    }
+    const HttpRequest http{"GET", path, impl->HeadersFor(*authorization, ""), ""};
     const auto on_end = std::move(callbacks.on_end);
     callbacks.on_end = [impl, on_end](StreamEnd end) {
       impl->Count(end.status.ok() || end.error.status != 0 ? StrCat(end.error.status) : "<error>", "GET");

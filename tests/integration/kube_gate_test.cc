@@ -2,73 +2,29 @@
 // of every change, once and in order, as the log of the one who made the changes says.
 #include <gtest/gtest.h>
 
-#include <map>
 #include <nlohmann/json.hpp>
 
-#include "lib/kube/cache.h"
-#include "lib/kube/kubeconfig.h"
 #include "lib/kube/reflector.h"
-#include "lib/kube/rest_client.h"
-#include "tests/integration/control_plane.h"
+#include "tests/integration/change_log.h"
+#include "tests/integration/connect.h"
 #include "tests/integration/tcp_gate.h"
 
 namespace patella::kube {
 namespace {
 
+using integration::ConnectWith;
 using integration::Eventually;
+using integration::ExpectSame;
+using integration::Numbered;
+using integration::NumberOf;
+using integration::PortOf;
 using integration::TcpGate;
 using integration::TestNamespace;
+using integration::Told;
+using integration::Writer;
 using nlohmann::json;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-using History = std::map<std::string, std::vector<std::string>>;  // name -> data.n of each change, "gone"
-
-Connection ConnectTo(ClusterAccess access, const Clock& clock) {
-  Connection connection;
-  connection.credentials = *Credentials::Load(std::move(access), clock);
-  connection.transport = *MakeTransport(connection.credentials);
-  connection.client = std::make_unique<RestClient>(connection.transport.get(), connection.credentials, clock);
-  return connection;
-}
-
-int PortOf(const std::string& server) { return std::stoi(server.substr(server.rfind(':') + 1)); }
-
-std::string Numbered(const std::string& name, int number) {
-  return json{{"metadata", {{"name", name}}}, {"data", {{"n", std::to_string(number)}}}}.dump();
-}
-
-std::string NumberOf(const Object& object) { return json::parse(object.json())["data"]["n"]; }
-
-// Changes ConfigMaps by a connection of its own, past the gate, and keeps the log.
-class Writer {
- public:
-  Writer(Client* client, std::string ns, uint64_t seed) : client_(client), ns_(std::move(ns)), random_(seed) {}
-
-  void Change() {
-    const std::string name = "o" + std::to_string(random_.UniformInt(0, 7));
-    std::vector<std::string>& log = log_[name];
-    const bool exists = !log.empty() && log.back() != "gone";
-    if (exists && random_.Uniform() < 0.25) {
-      ASSERT_TRUE(client_->Delete(kConfigMaps, ns_, name).ok());
-      log.push_back("gone");
-      return;
-    }
-    const std::string body = Numbered(name, ++number_);
-    const auto written =
-        exists ? client_->MergePatch(kConfigMaps, ns_, name, body) : client_->Create(kConfigMaps, ns_, body);
-    ASSERT_TRUE(written.ok()) << written.status();
-    log.push_back(std::to_string(number_));
-  }
-  const History& log() const { return log_; }
-
- private:
-  Client* client_;
-  const std::string ns_;
-  Random random_;
-  int number_ = 0;
-  History log_;
-};
 
 class KubeGateTest : public testing::TestWithParam<TcpGate::Fault> {};
 
@@ -76,22 +32,14 @@ TEST_P(KubeGateTest, EveryChangeIsToldOnceAndInOrder) {
   constexpr uint64_t kSeed = 11;
   SteadyClock clock;
   const TestNamespace ns;
-  ClusterAccess access = *LoadKubeconfig(integration::AdminKubeconfig());
-  const Connection direct = ConnectTo(access, clock);
+  ClusterAccess access = integration::Admin();
+  const Connection direct = *ConnectWith(access, clock);
   TcpGate gate(PortOf(access.server), kSeed);
   access.server = "https://127.0.0.1:" + std::to_string(gate.port());
-  const Connection gated = ConnectTo(access, clock);
+  const Connection gated = *ConnectWith(access, clock);
 
-  // Kubernetes itself puts a ConfigMap kube-root-ca.crt into each namespace: it is not in the log.
   Cache cache(kConfigMaps);
-  std::mutex mutex;
-  History told;
-  cache.AddHandler([&](const Change& change) {
-    const std::string name(change.object().name());
-    if (name == "kube-root-ca.crt") return;
-    const std::lock_guard lock(mutex);
-    told[name].push_back(change.after == nullptr ? "gone" : NumberOf(*change.after));
-  });
+  const Told told(cache);
   ReflectorOptions options{.namespace_name = ns.name(), .seed = kSeed};
   options.min_watch = seconds(2);  // a stalled connection is given up 15 s after that
   options.backoff = {.initial = milliseconds(20), .cap = milliseconds(200)};
@@ -114,25 +62,11 @@ TEST_P(KubeGateTest, EveryChangeIsToldOnceAndInOrder) {
   }
   EXPECT_TRUE(GetParam() == TcpGate::Fault::kNone || gate.faults() > 0);
   gate.SetFault(TcpGate::Fault::kNone, 0);
-  Eventually(
-      [&] {
-        const std::lock_guard lock(mutex);
-        return told == writer.log();
-      },
-      seconds(40));
+  Eventually([&] { return told.log() == writer.log(); }, seconds(40));
   const ReflectorStats stats = reflector.Stats();
   reflector.Stop();
-  const std::lock_guard lock(mutex);
-  EXPECT_EQ(json(told), json(writer.log())) << "seed " << kSeed;
-  // The cache is what the server has.
-  const auto listed = ListAll(*direct.client, kConfigMaps, {.namespace_name = ns.name()});
-  ASSERT_TRUE(listed.ok()) << listed.status();
-  EXPECT_EQ(cache.size(), listed->items.size());
-  for (const ObjectPtr& object : listed->items) {
-    const ObjectPtr cached = cache.Get(object->key());
-    ASSERT_NE(cached, nullptr) << object->name();
-    EXPECT_EQ(cached->resource_version(), object->resource_version());
-  }
+  EXPECT_EQ(json(told.log()), json(writer.log())) << "seed " << kSeed;
+  ExpectSame(cache, *direct.client, ns.name());
   // Broken connections are resumed from the last version: no list anew.
   EXPECT_EQ(stats.lists + stats.watch_lists, first_fill);
   // Nothing in a hot loop: at 20 to 400 ms a failure.
@@ -151,10 +85,10 @@ INSTANTIATE_TEST_SUITE_P(Faults, KubeGateTest, testing::Values(kNone, kCut, kClo
 TEST(KubeGateCallTest, CallsWorkAgainAfterTheConnectionsWereCut) {
   SteadyClock clock;
   const TestNamespace ns;
-  ClusterAccess access = *LoadKubeconfig(integration::AdminKubeconfig());
+  ClusterAccess access = integration::Admin();
   TcpGate gate(PortOf(access.server), 3);
   access.server = "https://127.0.0.1:" + std::to_string(gate.port());
-  const Connection gated = ConnectTo(access, clock);
+  const Connection gated = *ConnectWith(access, clock);
   ASSERT_TRUE(gated.client->Create(kConfigMaps, ns.name(), Numbered("a", 0)).ok());
   for (int i = 1; i <= 30; ++i) {
     gate.CutAll();

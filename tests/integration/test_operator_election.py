@@ -1,4 +1,4 @@
-"""Two operators, one Lease: hand-over in good order within 3 s, after a crash within 50 s; bad credentials are told once."""
+"""Two operators, one Lease: hand-over in good order and after a crash (how soon: test_operator_times.py); bad credentials are told once."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ from operators import account, deployments, sample
 
 
 class ElectionTest(unittest.TestCase):
-    def test_a_leader_that_ends_hands_over_within_3_s_and_one_that_crashes_is_replaced_within_50_s(self):
+    def test_a_leader_that_ends_hands_over_and_one_that_crashes_is_replaced(self):
         with kube.namespace() as ns, account(ns) as own, own.operator("a") as first, own.operator("b") as second:
             both = {"a": first, "b": second}
             for operator in both.values():
@@ -22,20 +22,17 @@ class ElectionTest(unittest.TestCase):
             ns.apply(sample("one"))
             kube.eventually(lambda: len(deployments(ns)) == 1)
 
-            began = time.monotonic()
             self.assertEqual(leader.stop(), 0, leader.text())
+            self.assertNotEqual(own.leader().split("_")[0], leader.identity)  # given up, not left to expire
             kube.eventually(lambda: own.leader().split("_")[0] == standby.identity, of="the other leads")
-            self.assertLess(time.monotonic() - began, 3.0)
             ns.apply(sample("two"))
             kube.eventually(lambda: len(deployments(ns)) == 2, of="work by the second")
 
             with own.operator("c") as third:
                 third.wait_ready()
-                began = time.monotonic()
                 standby.stop(signal.SIGKILL)
                 ns.apply(sample("three"))
-                kube.eventually(lambda: len(deployments(ns)) == 3, seconds=50, of="work by the third")
-                print(f"after a crash: {time.monotonic() - began:.1f} s")
+                kube.eventually(lambda: len(deployments(ns)) == 3, seconds=120, of="work by the third")
                 self.assertEqual(own.leader().split("_")[0], "c")
             self.assertEqual(own.forbidden(), [])
 
