@@ -29,14 +29,11 @@ class LlamaCppTest(unittest.TestCase):
     def setUpClass(cls):
         harness.require_model()
         cls.engine = LlamaCpp()
+        cls.addClassCleanup(cls.engine.stop)
         objectives = {"latency": [{"metric": "TimePerOutputToken", "quantile": "0.90", "targetMs": 150}]}
         cls.sidecar = harness.tuned(cls.engine, limit=16, ENGINE_TYPE="OpenAI", OBJECTIVES=json.dumps(objectives),
                                     WORKLOAD_INPUT_TOKENS="64", WORKLOAD_OUTPUT_TOKENS="32")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.sidecar.stop()
-        cls.engine.stop()
+        cls.addClassCleanup(cls.sidecar.stop)
 
     def test_a_limit_is_found_and_explained(self):
         status = harness.status_of(self.sidecar.admin)

@@ -22,7 +22,8 @@ def happens(it: World) -> None:
             cluster.start_server("kube-apiserver")
         it.some_requests(load, 2)
         it.change({"maxConcurrentRequests": 1})
-        it.eventually(lambda: it.sidecar(pod)["limit"] == 1, 60, "a ceiling set afterwards reaches the limiter")
+        # Who has long been refused asks again after 30 to 60 s.
+        it.eventually(lambda: it.sidecar(pod)["limit"] == 1, 100, "a ceiling set afterwards reaches the limiter")
         it.change({"maxConcurrentRequests": None})
         it.eventually(lambda: it.sidecar(pod)["limit"] > 1 or limit == 1, 30, "and so does its end")
         it.eventually(
