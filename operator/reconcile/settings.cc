@@ -11,6 +11,7 @@ constexpr int kDefaultCeiling = 128;        // the engine's own default, TGI's
 constexpr int kLeastStartSeconds = 600;     // image pull excluded: probes begin when the container runs
 constexpr int kUnknownStartSeconds = 1800;  // 120 GB of weights
 constexpr int kEngineDrainSeconds = 5;
+constexpr int kDrainDelaySeconds = 5;     // until every node's proxy has heard that a pod ends
 constexpr double kLoadGbPerSecond = 0.1;  // a slow network volume
 
 }  // namespace
@@ -110,6 +111,7 @@ std::vector<Env> LimitSettings(const Inputs& inputs) {
           {"QUEUE_MAX_REQUESTS", StrCat(spec.admission.queue.max_requests)},
           {"QUEUE_MAX_WAIT_MS", StrCat(spec.admission.queue.max_wait_ms)},
           {"DRAIN_SECONDS", StrCat(spec.drain_max_seconds)},
+          {"DRAIN_DELAY_SECONDS", StrCat(kDrainDelaySeconds)},
           {"ENGINE_START_SECONDS", StrCat(EngineStartSeconds(spec.model))}};
 }
 

@@ -148,6 +148,11 @@ std::span<const Setting> SidecarSettings() {
        .type = kInt,
        .fallback = "120",
        .help = "how long to wait for running requests at shutdown"},
+      {.name = "DRAIN_DELAY_SECONDS",
+       .type = kInt,
+       .fallback = "0",
+       .help = "how long newcomers are still served after GET /drain: until every node's proxy knows that the pod ends",
+       .max = 300},
       {.name = "STATE_DIR", .help = "folder that keeps the learned limit over a restart"},
       {.name = "SEED", .type = kInt, .fallback = "1", .help = "of everything random"},
   };
@@ -193,6 +198,7 @@ absl::StatusOr<Config> ParseConfig(const Settings& settings) {
   config.queue.max_wait = std::chrono::milliseconds(settings.Int("QUEUE_MAX_WAIT_MS"));
   config.engine_start_timeout = std::chrono::seconds(settings.Int("ENGINE_START_SECONDS"));
   config.drain_timeout = std::chrono::seconds(settings.Int("DRAIN_SECONDS"));
+  config.drain_delay = std::chrono::seconds(settings.Int("DRAIN_DELAY_SECONDS"));
   config.state_dir = settings.String("STATE_DIR");
   ClusterOptions& cluster = config.cluster;
   cluster.namespace_name = settings.String("NAMESPACE");

@@ -30,7 +30,8 @@ struct Config {
   QueueOptions queue;
   Duration engine_start_timeout = std::chrono::seconds(600);
   Duration drain_timeout = std::chrono::seconds(120);
-  std::string state_dir;  // "": the learned limit is forgotten
+  Duration drain_delay{};  // newcomers are still served after a drain has begun
+  std::string state_dir;   // "": the learned limit is forgotten
   TunerOptions tuner;
   ClusterOptions cluster;  // namespace_name "": on its own, not in a cluster
 };

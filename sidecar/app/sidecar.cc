@@ -65,7 +65,7 @@ class SidecarImpl final : public Sidecar {
   void Drain() override {
     if (std::exchange(draining_, true) || tuner_->view().exit_code != 0) return Leave(tuner_->view().exit_code);
     LogInfo("draining", {{"inflight", proxy_->limiter().in_flight()}});
-    proxy_->Close(Refusal::kDraining, "Shutting down", 1);
+    TurnNewcomersAway();
     front_->StopAccepting();
     drain_deadline_ = loop_.Now() + config_.drain_timeout;
     drain_timer_ = loop_.Every(std::chrono::milliseconds(20), [this] {
@@ -84,6 +84,7 @@ class SidecarImpl final : public Sidecar {
   void LabelMetrics() {
     metrics_ = std::make_unique<SidecarMetrics>(config_.model, config_.deployment, config_.revision);
   }
+  void TurnNewcomersAway() { proxy_->Close(Refusal::kDraining, "Shutting down", 1); }
   bool Idle() const { return proxy_->limiter().in_flight() == 0 && proxy_->limiter().queued() == 0; }
 
   absl::Status Listen() {
@@ -165,12 +166,17 @@ class SidecarImpl final : public Sidecar {
     hooks.ready = [this] { return ready_ && !draining_ && !draining_for_engine_ && watch_->healthy(); };
     hooks.started = [this] { return watch_->started(); };
     hooks.engine_healthy = [this] { return watch_->healthy(); };
-    hooks.begin_drain = [this] {  // kubelet's preStop: newcomers are turned away, the program stays
-      draining_for_engine_ = true;
-      proxy_->Close(Refusal::kDraining, "Shutting down", 1);
+    hooks.begin_drain = [this] {  // kubelet's preStop: the program stays
+      if (std::exchange(draining_for_engine_, true)) return;
+      if (config_.drain_delay == Duration::zero()) return TurnNewcomersAway();
+      // Nodes that have not heard yet that the pod ends still send requests here.
+      newcomers_until_ = loop_.Now() + config_.drain_delay;
+      drain_timer_ = loop_.After(config_.drain_delay, [this] {
+        if (draining_for_engine_) TurnNewcomersAway();
+      });
     };
-    hooks.idle = [this] { return Idle() || (engine_seen_ && !watch_->healthy()); };
-    hooks.drain_timeout = config_.drain_timeout;
+    hooks.idle = [this] { return (Idle() && loop_.Now() >= newcomers_until_) || (engine_seen_ && !watch_->healthy()); };
+    hooks.drain_timeout = config_.drain_delay + config_.drain_timeout;
     hooks.engine.host = config_.engine_host;
     hooks.engine.port = config_.engine_port;
     hooks.engine_metrics_path =
@@ -397,7 +403,7 @@ class SidecarImpl final : public Sidecar {
   int probes_ = 0;
   int64_t calibrated_at_s_ = 0;  // since the epoch
   double last_logged_s_ = -1e300;
-  TimePoint drain_deadline_;
+  TimePoint drain_deadline_, newcomers_until_;
   std::unique_ptr<Tuner> tuner_;
   std::unique_ptr<Proxy> proxy_;
   std::unique_ptr<Admin> admin_;

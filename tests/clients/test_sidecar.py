@@ -112,6 +112,25 @@ class Ends(unittest.TestCase):
         finally:
             sidecar.stop()
 
+    def test_newcomers_are_served_until_the_drain_delay_is_over(self):
+        sidecar = harness.Sidecar(engine, limit=4, DRAIN_DELAY_SECONDS="3")
+        try:
+            began, drained = time.monotonic(), []
+            waiting = threading.Thread(target=lambda: drained.append((get(sidecar.admin + "/drain"), time.monotonic())))
+            waiting.start()
+            while get(sidecar.admin + "/readyz")[0] == 200:
+                time.sleep(0.01)
+            self.assertEqual(generate(sidecar, tokens=1).status, 200)
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                while True:
+                    generate(sidecar, tokens=1)
+            self.assertEqual(refused.exception.code, 503)
+            waiting.join(60)
+            self.assertEqual(drained[0][0], (200, "drained\n"))
+            self.assertGreaterEqual(drained[0][1] - began, 3)
+        finally:
+            sidecar.stop()
+
     def test_without_its_engine_it_answers_503_and_is_not_ready(self):
         own = harness.Engine()
         sidecar = harness.Sidecar(own, limit=4)
