@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import string
@@ -322,16 +323,28 @@ def up() -> None:
 
 
 def remove_cgroups() -> None:
-    """The kernel ended the containers; their empty control groups have to go by hand."""
+    """The kernel ended the containers; their empty control groups have to go by hand.
+
+    Those that the state folder names, and those of a cluster whose folder went before it was ended: empty for longer
+    than any container runtime takes to fill one.
+    """
     known = {path.name for path in STATE.glob("containerd/io.containerd.grpc.v1.cri/*/*")}
+
+    def ours(folder: pathlib.Path) -> bool:
+        if folder.name in known:
+            return True
+        return bool(re.fullmatch("[0-9a-f]{64}", folder.name)) and time.time() - folder.stat().st_ctime > 60
 
     def gone() -> bool:
         left = False
         for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
-            for folder in [*(f for f in root.iterdir() if f.name in known), root]:
-                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's too
-                    os.rmdir(folder)
-            left = left or any(f.name in known for f in root.iterdir()) if root.exists() else left
+            for folder in [f for f in root.iterdir() if f.is_dir()]:
+                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's and in use
+                    if ours(folder):
+                        os.rmdir(folder)
+            left = left or any(f.name in known for f in root.iterdir())
+            with contextlib.suppress(OSError):
+                os.rmdir(root)
         return not left
 
     servers.wait_for(gone, 10, "the containers' control groups are removed")
