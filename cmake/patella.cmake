@@ -83,9 +83,9 @@ endfunction()
 # A test that runs against the real Kubernetes control plane of tests/integration (label "integration"; one control
 # plane a CTest run, a namespace of its own a test). SOURCES make a GoogleTest program, COMMAND is run as it stands
 # (python3 x.py). The environment of both has PATELLA_KUBECONFIG, PATELLA_KUBECTL and what else
-# tests/integration/README.md lists. ALONE: no other test runs meanwhile. SOAK: for `make soak`, for what
-# asserts times. APART: against a second control plane, one such
-# test at a time: for what would disturb the others (definitions that are missing, servers that stop).
+# tests/integration/README.md lists. ALONE: no other test runs meanwhile. SOAK: for `make soak`, for
+# what asserts times. APART: against a second control plane, one such test at a time, for what would disturb the others
+# (definitions that are missing, servers that stop).
 set(PATELLA_CONTROL_PLANE ${CMAKE_BINARY_DIR}/control-plane)
 function(patella_integration_test)
   cmake_parse_arguments(A "ALONE;APART;SOAK" "NAME;TIMEOUT" "SOURCES;DEPS;COMMAND" ${ARGN})

@@ -41,10 +41,12 @@ class Operator:
     def text(self) -> str:
         return self.log.read_text()
 
+    def address(self) -> str:
+        return kube.eventually(lambda: re.search(r"listening admin=(\S+)", self.text()), of="the admin port")[1]
+
     def get(self, path: str) -> tuple[int, str]:
-        address = kube.eventually(lambda: re.search(r"listening admin=(\S+)", self.text()), of="the admin port")[1]
         try:
-            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.address()}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read().decode()

@@ -1,13 +1,14 @@
 """A real Prometheus scrapes a real sidecar and engine under three times their load; no query of the dashboard is empty.
 
 The sidecar calibrates first, so that there is a curve; the load is refused in part, one client leaves, and at the end
-the engine is killed, so that there are errors to show. Stat panels are evaluated while the load runs, the others
-over the whole time.
+the engine is killed, so that there are errors to show. An operator on the real API server has a deployment of the same
+name, with accelerators that have a price. Stat panels are evaluated while the load runs, the others over the whole time.
 """
 
 import asyncio
 import json
 import math
+import os
 import pathlib
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ import urllib.parse
 import urllib.request
 
 import dashboard
+import kube
+import operators
 
 sys.path += [str(dashboard.ROOT / "tests/clients"), str(dashboard.ROOT / "tests/acceptance")]
 import harness  # noqa: E402
@@ -35,6 +38,18 @@ OBJECTIVES = json.dumps(
     }
 )
 SIZES = [(40, 24)]
+ACCELERATORS = {
+    "apiVersion": "patella.dev/v1alpha1",
+    "kind": "AcceleratorClass",
+    "metadata": {"name": f"priced-{os.getpid()}"},
+    "spec": {
+        "memoryGiB": 24,
+        "memoryBandwidthGBps": 600,
+        "fp16TFLOPS": 70,
+        "acceleratorsPerNode": 4,
+        "pricePerNodeHour": "5.672",
+    },
+}
 LOAD_SECONDS = 15
 
 # What must not only be there but be above zero under this load.
@@ -58,15 +73,16 @@ ABOVE_ZERO = {
 
 
 class Prometheus:
-    """Scrapes two targets once a second and answers queries; its data lives in a folder that goes with it."""
+    """Scrapes three targets once a second and answers queries; its data lives in a folder that goes with it."""
 
-    def __init__(self, admin: str):
+    def __init__(self, sidecar: str, operator: str):
         self.folder = tempfile.TemporaryDirectory()
-        target = admin.removeprefix("http://")
+        target = sidecar.removeprefix("http://")
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "scrape_configs": [
                 {"job_name": "sidecar", "static_configs": [{"targets": [target]}]},
+                {"job_name": "operator", "honor_labels": True, "static_configs": [{"targets": [operator]}]},
                 {
                     "job_name": "engine",
                     "metrics_path": "/engine/metrics",
@@ -174,9 +190,9 @@ class Dashboard(unittest.TestCase):
             REVISION=LABELS["revision"],
         )
         cls.addClassCleanup(sidecar.stop)
-        cls.prometheus = Prometheus(sidecar.admin)
+        cls.prometheus = Prometheus(sidecar.admin, cls.start_operator())
         cls.addClassCleanup(cls.prometheus.stop)
-        for job in ("sidecar", "engine"):
+        for job in ("sidecar", "operator", "engine"):
             wait_for(lambda: cls.prometheus.get("query", query=f'up{{job="{job}"}} == 1'), 30, cls.prometheus.said)
         begin = time.time()
         limit = json.load(urllib.request.urlopen(sidecar.admin + "/status.json", timeout=10))["limit"]
@@ -197,6 +213,19 @@ class Dashboard(unittest.TestCase):
         wait_for(lambda: cls.prometheus.get("query", query=failed), 30, cls.prometheus.said)
         cls.times = (begin, loaded, time.time())
 
+    @classmethod
+    def start_operator(cls) -> str:
+        """One that has reconciled the deployment; returns its metrics' host and port."""
+        ns = cls.enterClassContext(kube.namespace())
+        operator = cls.enterClassContext(cls.enterClassContext(operators.account(ns)).operator())
+        operator.wait_ready()
+        name = ACCELERATORS["metadata"]["name"]
+        kube.kubectl("apply", "-f", "-", stdin=json.dumps(ACCELERATORS))
+        cls.addClassCleanup(kube.kubectl, "delete", "acceleratorclass", name)
+        ns.apply(operators.sample(LABELS["deployment"], hardware={"acceleratorClasses": [name]}))
+        kube.eventually(lambda: "patella_desired_replicas{" in operator.get("/metrics")[1], of="the deployment's metrics")
+        return operator.address()
+
     def test_no_query_of_any_panel_is_empty_under_load(self):
         for query in dashboard.queries():
             with self.subTest(f"{query.panel} {query.ref}"):
@@ -215,6 +244,8 @@ class Dashboard(unittest.TestCase):
         self.assertGreater(at("Rejected")[0], 0.05)
         self.assertLessEqual(max(at("Targets met")), 1)
         self.assertEqual(at("Replicas")[0], 1)
+        self.assertEqual(set(at("Replicas", "B")), {1})
+        self.assertEqual(set(at("Cost per hour")), {round(5.672 / 4, 2)})
         p50, p99, target = (max(at("Time per output token", ref)) for ref in ("A", "C", "D"))
         self.assertLessEqual(p50, p99)
         self.assertEqual(target, 0.1)
