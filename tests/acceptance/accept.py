@@ -69,7 +69,7 @@ async def overload(tuned, fixed, limit, rate, args, poisson: bool, ttft_target_m
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target-ms", type=float, default=50)
+    parser.add_argument("--target-ms", type=float, default=75, help="as deploy/samples/smollm2.yaml says")
     parser.add_argument("--block-seconds", type=float, default=15)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ttft-target-ms", type=float, default=600)
