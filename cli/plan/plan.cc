@@ -11,6 +11,7 @@
 #include "cli/exit_code.h"
 #include "cli/report/report.h"
 #include "lib/api/parse.h"
+#include "lib/api/to_science.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 #include "lib/loadgen/summary.h"
@@ -39,32 +40,6 @@ struct PlanOptions {
   double min_tokens_per_second = 0;
 };
 
-science::LatencyMetric MetricOf(api::LatencyMetric metric) {
-  if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
-  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
-                                                 : science::LatencyMetric::kTimePerOutputToken;
-}
-
-// spec.model.shape wins over the catalogue; without all of it the name must be known.
-absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model) {
-  const api::ModelShape& given = model.shape;
-  if (given.layers && given.attention_heads && given.head_size && given.parameters_millions) {
-    science::ModelShape shape{.name = model.name,
-                              .parameters_billions = *given.parameters_millions / 1e3,
-                              .layers = *given.layers,
-                              .attention_heads = *given.attention_heads,
-                              .head_size = *given.head_size};
-    shape.kv_heads = given.kv_heads.value_or(shape.attention_heads);
-    shape.hidden_size = given.hidden_size.value_or(shape.attention_heads * shape.head_size);
-    return shape;
-  }
-  const absl::StatusOr<science::ModelShape> known = science::FindModel(model.name);
-  if (known.ok()) return known;
-  return absl::NotFoundError(StrCat(ToStd(known.status().message()),
-                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, "
-                                    "headSize, parametersMillions (-f FILE)"));
-}
-
 absl::StatusOr<std::optional<science::Money>> MoneyOf(const std::string& name, const std::string& text) {
   if (text.empty()) return std::optional<science::Money>();
   absl::StatusOr<science::Money> money = science::ParseMoney(text);
@@ -75,15 +50,13 @@ absl::StatusOr<std::optional<science::Money>> MoneyOf(const std::string& name, c
 absl::Status FromFile(const std::string& path, PlanOptions& options, science::PlanInputs& inputs) {
   PATELLA_ASSIGN_OR_RETURN(const api::InferenceDeployment deployment, api::ParseOneDeployment(path));
   const api::InferenceDeploymentSpec& spec = deployment.spec;
-  PATELLA_ASSIGN_OR_RETURN(inputs.model, ShapeOf(spec.model));
+  PATELLA_ASSIGN_OR_RETURN(inputs.model, api::ToModelShape(spec.model));
   inputs.input_tokens = spec.workload.input_tokens;
   inputs.output_tokens = spec.workload.output_tokens;
   inputs.tensor_parallel = spec.tensor_parallel_size.value_or(0);
   inputs.max_accelerators_per_replica = spec.hardware.max_accelerators_per_replica.value_or(0);
   inputs.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
-  for (const api::LatencyObjective& o : spec.objectives.latency) {
-    inputs.targets.push_back({MetricOf(o.metric), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
-  }
+  inputs.targets = api::ToTargets(spec.objectives);
   if (options.accelerators.empty()) options.accelerators = spec.hardware.accelerator_classes;
   if (options.max_per_hour.empty()) options.max_per_hour = spec.objectives.cost.max_per_hour;
   if (options.max_per_million.empty()) options.max_per_million = spec.objectives.cost.max_per_million_tokens;
@@ -122,7 +95,9 @@ absl::StatusOr<science::PlanInputs> InputsOf(PlanOptions options) {
   if (!options.file.empty()) {
     PATELLA_RETURN_IF_ERROR(FromFile(options.file, options, inputs));
   } else {
-    PATELLA_ASSIGN_OR_RETURN(inputs.model, ShapeOf({.name = options.model}));
+    const absl::StatusOr<science::ModelShape> shape = api::ToModelShape({.name = options.model});
+    if (!shape.ok()) return absl::NotFoundError(StrCat(ToStd(shape.status().message()), " (-f FILE)"));
+    inputs.model = *shape;
   }
   for (const std::string& text : options.targets) {
     PATELLA_ASSIGN_OR_RETURN(const loadgen::LatencyTarget target, loadgen::ParseTarget(text));

@@ -2,34 +2,12 @@
 
 #include <algorithm>
 
+#include "lib/api/to_science.h"
 #include "lib/base/text.h"
-#include "lib/science/catalogue.h"
 #include "lib/science/plan.h"
 
 namespace patella::reconcile {
 namespace {
-
-constexpr double kGbPerGib = 1.073741824;
-constexpr double kUsableMemory = 0.99;   // the rest is the driver's
-constexpr int kNvlinkGbPerSecond = 100;  // PCIe 5.0 x16 reaches 64 in each direction
-
-science::Accelerator AcceleratorOf(const api::AcceleratorClass& c) {
-  science::Accelerator out;
-  out.name = c.metadata.name;
-  out.memory_gb = c.memory_gib * kGbPerGib * kUsableMemory;
-  out.bandwidth_gb_per_s = c.memory_bandwidth_gbps;
-  out.fp16_tflops = c.fp16_tflops;
-  out.nvlink = c.interconnect_gbps >= kNvlinkGbPerSecond;
-  out.per_node = c.accelerators_per_node;
-  if (const auto price = science::ParseMoney(c.price_per_node_hour); price.ok()) out.price_per_node_hour = *price;
-  return out;
-}
-
-science::LatencyMetric MetricOf(api::LatencyMetric metric) {
-  if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
-  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
-                                                 : science::LatencyMetric::kTimePerOutputToken;
-}
 
 // 0: no bound.
 int MostPerReplica(const api::InferenceDeploymentSpec& spec) {
@@ -42,18 +20,15 @@ science::PlanInputs PlanInputsOf(const api::InferenceDeploymentSpec& spec, const
                                  const std::vector<const api::AcceleratorClass*>& candidates) {
   science::PlanInputs in;
   in.model = shape;
-  for (const api::AcceleratorClass* c : candidates) in.accelerators.push_back(AcceleratorOf(*c));
+  for (const api::AcceleratorClass* c : candidates) in.accelerators.push_back(api::ToAccelerator(*c));
   in.input_tokens = spec.workload.input_tokens;
   in.output_tokens = spec.workload.output_tokens;
   in.tensor_parallel = spec.tensor_parallel_size.value_or(0);
   in.max_accelerators_per_replica = MostPerReplica(spec);
   in.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
-  for (const api::LatencyObjective& o : spec.objectives.latency) {
-    in.targets.push_back({MetricOf(o.metric), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
-  }
-  const api::CostObjective& cost = spec.objectives.cost;
-  if (const auto money = science::ParseMoney(cost.max_per_hour); money.ok()) in.max_per_hour = *money;
-  if (const auto money = science::ParseMoney(cost.max_per_million_tokens); money.ok()) in.max_per_million = *money;
+  in.targets = api::ToTargets(spec.objectives);
+  in.max_per_hour = api::ToMoney(spec.objectives.cost.max_per_hour);
+  in.max_per_million = api::ToMoney(spec.objectives.cost.max_per_million_tokens);
   if (spec.objectives.prefer == api::Prefer::kLatency) in.prefer = science::Preference::kLatency;
   if (spec.objectives.prefer == api::Prefer::kThroughput) in.prefer = science::Preference::kThroughput;
   return in;
@@ -137,25 +112,6 @@ NodeCapacity CapacityOf(const std::vector<NodeView>& nodes, const Labels& node_s
   return sum;
 }
 
-absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model) {
-  const api::ModelShape& given = model.shape;
-  if (given.layers && given.attention_heads && given.head_size && given.parameters_millions) {
-    science::ModelShape shape{.name = model.name,
-                              .parameters_billions = *given.parameters_millions / 1e3,
-                              .layers = *given.layers,
-                              .attention_heads = *given.attention_heads,
-                              .head_size = *given.head_size};
-    shape.kv_heads = given.kv_heads.value_or(shape.attention_heads);
-    shape.hidden_size = given.hidden_size.value_or(shape.attention_heads * shape.head_size);
-    return shape;
-  }
-  const absl::StatusOr<science::ModelShape> known = science::FindModel(model.name);
-  if (known.ok()) return known;
-  return absl::NotFoundError(StrCat(ToStd(known.status().message()),
-                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, "
-                                    "headSize, parametersMillions (-f FILE)"));
-}
-
 Choice Choose(const Inputs& inputs, Refusal* refusal) {
   const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
   const std::vector<std::string>& named = spec.hardware.accelerator_classes;
@@ -176,7 +132,7 @@ Choice Choose(const Inputs& inputs, Refusal* refusal) {
     }
     return {.why = "no node offers an accelerator of any AcceleratorClass: runs on the CPU"};
   }
-  const absl::StatusOr<science::ModelShape> shape = ShapeOf(spec.model);
+  const absl::StatusOr<science::ModelShape> shape = api::ToModelShape(spec.model);
   const bool power_of_two = (given & (given - 1)) == 0;
   if (shape.ok() && power_of_two) return ByTheory(inputs, *shape, candidates, refusal);
   const int degree = std::max(1, given);

@@ -7,8 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "lib/science/capacity.h"
 #include "operator/reconcile/inputs.h"
 
 namespace patella::reconcile {
@@ -45,8 +43,5 @@ struct NodeCapacity {
   int64_t largest_node = 0;
 };
 NodeCapacity CapacityOf(const std::vector<NodeView>& nodes, const Labels& node_selector, const std::string& resource);
-
-// spec.model.shape if it is complete, else the catalogue's by spec.model.name. NotFound says what to give.
-absl::StatusOr<science::ModelShape> ShapeOf(const api::ModelSpec& model);
 
 }  // namespace patella::reconcile

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "lib/api/to_science.h"
 #include "lib/base/hash.h"
 #include "lib/base/text.h"
 #include "lib/science/cost.h"
@@ -192,8 +193,8 @@ std::optional<science::Money> PriceOf(const Inputs& inputs, const std::string& a
                                       int replicas) {
   const api::AcceleratorClass* c = FindClass(inputs, accelerator_class);
   if (c == nullptr) return std::nullopt;
-  const auto price = science::ParseMoney(c->price_per_node_hour);
-  if (!price.ok()) return std::nullopt;
+  const std::optional<science::Money> price = api::ToMoney(c->price_per_node_hour);
+  if (!price) return std::nullopt;
   return science::CostPerHour(*price, c->accelerators_per_node, accelerators, replicas).accelerators;
 }
 

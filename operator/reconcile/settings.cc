@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/api/to_science.h"
 #include "lib/base/text.h"
 
 namespace patella::reconcile {
@@ -17,7 +18,7 @@ constexpr double kLoadGbPerSecond = 0.1;  // a slow network volume
 }  // namespace
 
 int EngineStartSeconds(const api::ModelSpec& model) {
-  const absl::StatusOr<science::ModelShape> shape = ShapeOf(model);
+  const absl::StatusOr<science::ModelShape> shape = api::ToModelShape(model);
   if (!shape.ok()) return kUnknownStartSeconds;
   return std::max(kLeastStartSeconds, static_cast<int>(science::WeightGb(*shape) / kLoadGbPerSecond) + 300);
 }

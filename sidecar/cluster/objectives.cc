@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/api/to_science.h"
 #include "lib/base/text.h"
 #include "sidecar/tuner/options.h"
 
@@ -13,18 +14,6 @@ const api::RevisionStatus* Find(const api::InferenceDeployment& object, const st
     if (r.hash == revision) return &r;
   }
   return nullptr;
-}
-
-science::LatencyMetric MetricOf(api::LatencyMetric metric) {
-  if (metric == api::LatencyMetric::kTimeToFirstToken) return science::LatencyMetric::kTimeToFirstToken;
-  return metric == api::LatencyMetric::kEndToEnd ? science::LatencyMetric::kEndToEnd
-                                                 : science::LatencyMetric::kTimePerOutputToken;
-}
-
-std::optional<science::Money> MoneyOf(const api::Decimal& decimal) {
-  const absl::StatusOr<science::Money> money = science::ParseMoney(decimal);
-  if (decimal.empty() || !money.ok()) return std::nullopt;
-  return *money;
 }
 
 // Of the replicas of that revision that have measured themselves, the one with the median limit.
@@ -51,11 +40,10 @@ std::string ServingRevision(const api::InferenceDeployment& object, const std::v
 science::ObjectiveSet ObjectivesOf(const api::InferenceDeployment& object, const std::string& revision) {
   const api::InferenceDeploymentSpec& spec = object.spec;
   science::ObjectiveSet out;
-  for (const api::LatencyObjective& o : spec.objectives.latency)
-    out.targets.push_back({MetricOf(o.metric), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
+  out.targets = api::ToTargets(spec.objectives);
   out.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
-  out.max_per_hour = MoneyOf(spec.objectives.cost.max_per_hour);
-  out.max_per_million = MoneyOf(spec.objectives.cost.max_per_million_tokens);
+  out.max_per_hour = api::ToMoney(spec.objectives.cost.max_per_hour);
+  out.max_per_million = api::ToMoney(spec.objectives.cost.max_per_million_tokens);
   out.ceiling = spec.max_concurrent_requests.value_or(kDefaultCeiling);
   out.min_replicas = spec.scaling.min_replicas;
   out.max_replicas = spec.scaling.max_replicas;
@@ -67,7 +55,7 @@ science::ObjectiveSet ObjectivesOf(const api::InferenceDeployment& object, const
   if (r == nullptr || r->accelerator_class.empty()) return out;
   out.max_accelerators = spec.hardware.max_accelerators.value_or(0);
   out.accelerators_per_replica = r->tensor_parallel_size.value_or(1);
-  out.replica_per_hour = MoneyOf(r->replica_cost_per_hour);
+  out.replica_per_hour = api::ToMoney(r->replica_cost_per_hour);
   return out;
 }
 

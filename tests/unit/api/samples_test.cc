@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "lib/api/accelerator.h"
 #include "lib/api/parse.h"
+#include "lib/api/to_science.h"
 #include "lib/science/catalogue.h"
 
 namespace patella::api {
@@ -47,15 +47,14 @@ TEST(SamplesTest, EveryAcceleratorOfTheCatalogueIsAClassWithTheSameFigures) {
     const auto it = std::find_if(classes.begin(), classes.end(),
                                  [&known](const AcceleratorClass& c) { return c.metadata.name == known.name; });
     ASSERT_NE(it, classes.end()) << "has no AcceleratorClass in deploy/accelerators";
-    const auto converted = ToAccelerator(*it);
-    ASSERT_TRUE(converted.ok()) << converted.status();
-    EXPECT_EQ(converted->instance, known.instance);
-    EXPECT_DOUBLE_EQ(converted->memory_gb, known.memory_gb);
-    EXPECT_DOUBLE_EQ(converted->bandwidth_gb_per_s, known.bandwidth_gb_per_s);
-    EXPECT_DOUBLE_EQ(converted->fp16_tflops, known.fp16_tflops);
-    EXPECT_EQ(converted->nvlink, known.nvlink);
-    EXPECT_EQ(converted->per_node, known.per_node);
-    EXPECT_EQ(converted->price_per_node_hour, known.price_per_node_hour);
+    const science::Accelerator converted = ToAccelerator(*it);
+    EXPECT_EQ(converted.instance, known.instance);
+    EXPECT_DOUBLE_EQ(converted.memory_gb, known.memory_gb);
+    EXPECT_DOUBLE_EQ(converted.bandwidth_gb_per_s, known.bandwidth_gb_per_s);
+    EXPECT_DOUBLE_EQ(converted.fp16_tflops, known.fp16_tflops);
+    EXPECT_EQ(converted.nvlink, known.nvlink);
+    EXPECT_EQ(converted.per_node, known.per_node);
+    EXPECT_EQ(converted.price_per_node_hour, known.price_per_node_hour);
     EXPECT_EQ(it->resource_name, "nvidia.com/gpu");
     classes.erase(it);
   }
@@ -67,10 +66,15 @@ TEST(SamplesTest, EveryAcceleratorOfTheCatalogueIsAClassWithTheSameFigures) {
 TEST(SamplesTest, AClassWithoutUsableMemoryOrPriceHasAnEstimateAndCostsNothing) {
   AcceleratorClass plain;
   plain.memory_gib = 80;
-  const auto converted = ToAccelerator(plain);
-  ASSERT_TRUE(converted.ok());
-  EXPECT_NEAR(converted->memory_gb, 79.03, 0.01);
-  EXPECT_EQ(converted->price_per_node_hour.micro_dollars, 0);
+  const science::Accelerator converted = ToAccelerator(plain);
+  EXPECT_NEAR(converted.memory_gb, 79.03, 0.01);
+  EXPECT_EQ(converted.price_per_node_hour.micro_dollars, 0);
+}
+
+TEST(SamplesTest, MoneyIsCountedInMillionthsAndWhatIsFinerIsDropped) {
+  EXPECT_EQ(ToMoney("0.123456789")->micro_dollars, 123456);
+  EXPECT_EQ(ToMoney("32.77")->micro_dollars, 32770000);
+  EXPECT_FALSE(ToMoney("").has_value());
 }
 
 }  // namespace

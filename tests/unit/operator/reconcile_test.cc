@@ -160,6 +160,14 @@ TEST(ReconcileTest, AModelThatFitsNowhereIsStalledWithTheFigures) {
   EXPECT_THAT(ConditionOf(plan, "Stalled").message, HasSubstr("a10g × 4"));
 }
 
+TEST(ReconcileTest, WhatAProgramCanUseOfTheMemoryDecides) {
+  Inputs inputs = Sample("gpu");
+  for (api::AcceleratorClass& c : inputs.accelerator_classes) c.usable_memory_gb = "0.5";
+  const Plan plan = Reconciled(inputs);
+  EXPECT_TRUE(plan.hold);
+  EXPECT_EQ(ConditionOf(plan, "Stalled").reason, "ModelDoesNotFit") << ConditionOf(plan, "Stalled").message;
+}
+
 TEST(ReconcileTest, AnUnknownModelTakesTheFirstClassAndSaysWhatWouldChooseBetter) {
   Inputs inputs = Sample("gpu");
   inputs.deployment.spec.model.name = "acme/unheard-of";

@@ -1,0 +1,79 @@
+#include "lib/api/to_science.h"
+
+#include "lib/base/text.h"
+#include "lib/science/catalogue.h"
+
+namespace patella::api {
+namespace {
+
+constexpr double kUsableShare = 0.92;
+constexpr double kGbPerGib = 1.073741824;
+constexpr int kDirectLinkGbps = 100;  // PCIe 5.0 ×16 gives 64, the slowest NVLink 200
+constexpr size_t kMoneyDecimals = 6;
+constexpr char kInstanceLabel[] = "node.kubernetes.io/instance-type";
+
+science::LatencyMetric ToMetric(LatencyMetric metric) {
+  switch (metric) {
+    case LatencyMetric::kTimeToFirstToken:
+      return science::LatencyMetric::kTimeToFirstToken;
+    case LatencyMetric::kEndToEnd:
+      return science::LatencyMetric::kEndToEnd;
+    case LatencyMetric::kTimePerOutputToken:
+      break;
+  }
+  return science::LatencyMetric::kTimePerOutputToken;
+}
+
+}  // namespace
+
+science::Accelerator ToAccelerator(const AcceleratorClass& accelerator) {
+  science::Accelerator out;
+  out.name = accelerator.metadata.name;
+  if (const auto it = accelerator.node_selector.find(kInstanceLabel); it != accelerator.node_selector.end())
+    out.instance = it->second;
+  out.memory_gb = accelerator.usable_memory_gb.empty() ? kUsableShare * kGbPerGib * accelerator.memory_gib
+                                                       : ToDouble(accelerator.usable_memory_gb);
+  out.bandwidth_gb_per_s = accelerator.memory_bandwidth_gbps;
+  out.fp16_tflops = accelerator.fp16_tflops;
+  out.nvlink = accelerator.interconnect_gbps >= kDirectLinkGbps;
+  out.per_node = accelerator.accelerators_per_node;
+  out.price_per_node_hour = ToMoney(accelerator.price_per_node_hour).value_or(science::Money{});
+  return out;
+}
+
+absl::StatusOr<science::ModelShape> ToModelShape(const ModelSpec& model) {
+  const ModelShape& given = model.shape;
+  if (given.layers && given.attention_heads && given.head_size && given.parameters_millions) {
+    science::ModelShape shape{.name = model.name,
+                              .parameters_billions = *given.parameters_millions / 1e3,
+                              .layers = *given.layers,
+                              .attention_heads = *given.attention_heads,
+                              .head_size = *given.head_size};
+    shape.kv_heads = given.kv_heads.value_or(shape.attention_heads);
+    shape.hidden_size = given.hidden_size.value_or(shape.attention_heads * shape.head_size);
+    return shape;
+  }
+  const absl::StatusOr<science::ModelShape> known = science::FindModel(model.name);
+  if (known.ok()) return known;
+  return absl::NotFoundError(StrCat(ToStd(known.status().message()),
+                                    "; for another model give spec.model.shape: layers, attentionHeads, kvHeads, "
+                                    "headSize, parametersMillions"));
+}
+
+std::vector<science::Target> ToTargets(const ObjectivesSpec& objectives) {
+  std::vector<science::Target> targets;
+  for (const LatencyObjective& o : objectives.latency) {
+    targets.push_back({ToMetric(o.metric), ToDouble(o.quantile), static_cast<double>(o.target_ms)});
+  }
+  return targets;
+}
+
+std::optional<science::Money> ToMoney(const Decimal& dollars) {
+  if (dollars.empty()) return std::nullopt;
+  const size_t point = dollars.find('.');
+  const size_t digits = point == Decimal::npos ? dollars.size() : point + 1 + kMoneyDecimals;
+  const absl::StatusOr<science::Money> money = science::ParseMoney(dollars.substr(0, digits));
+  return money.ok() ? std::optional(*money) : std::nullopt;
+}
+
+}  // namespace patella::api
