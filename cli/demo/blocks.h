@@ -10,7 +10,7 @@
 namespace patella::cli {
 
 enum class Arm {
-  kReference,  // a fixed concurrency at the limit, straight to the engine; repeats at both ends to show the noise
+  kReference,  // a fixed concurrency at the limit, straight to the engine; stands at both ends
   kBelow,      // 0.7 × the limit
   kAbove,      // 1.3 × the limit
   kWith,       // 3 × the limit through the sidecar
@@ -46,7 +46,7 @@ struct Verdict {
   ExitCode code = kOk;
   std::string sentence;
   Tone tone = Tone::kGood;
-  double noise = 0;          // how far the two references are apart, as a share of their mean
+  double noise = 0;          // how far a fixed arm's two blocks are apart, share of their mean; the worst arm's
   double goodput_share = 0;  // of the best fixed limit
   std::vector<ReportArm> arms;
 };

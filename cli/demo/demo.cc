@@ -171,8 +171,7 @@ void FillReport(const Demo& demo, const Verdict& verdict, Report* report) {
   report->how.emplace_back("load",
                            "closed loop, two rounds of interleaved blocks, the second in reverse order; refused "
                            "clients wait 1 s (Retry-After)");
-  report->how.emplace_back("noise",
-                           StrCat("the same reference block repeated within ", Number(100 * verdict.noise), " %"));
+  report->how.emplace_back("noise", StrCat("the same fixed load repeated within ", Number(100 * verdict.noise), " %"));
   report->next_commands = {
       StrCat("patella up -f ", file),
       "curl http://127.0.0.1:8081/metrics    # while it is up; the status page is on the same port",

@@ -88,5 +88,13 @@ TEST(DemoVerdictTest, AReferenceThatRepeatsBadlyTellsNothing) {
   EXPECT_THAT(verdict.sentence, HasSubstr("too noisy to tell: the same load gave 18 % different throughput"));
 }
 
+TEST(DemoVerdictTest, AnyFixedLoadThatRepeatsBadlyTellsNothing) {
+  std::vector<Measured> blocks = Good();
+  blocks[1].tokens_per_second = 180;
+  const Verdict verdict = Judge(blocks, 11, 50, 0.9, "ms/token");
+  EXPECT_EQ(verdict.code, kTooNoisy) << verdict.sentence;
+  EXPECT_NEAR(verdict.noise, 0.2, 1e-9);
+}
+
 }  // namespace
 }  // namespace patella::cli
