@@ -13,48 +13,77 @@ constexpr double kLatencyTolerance = 1.1;  // held under overload: within 10 % o
 constexpr double kMinGoodput = 0.95;       // of the best fixed limit
 constexpr double kMinSeconds = 5, kMaxSeconds = 20;
 
-struct Mean {
-  double latency_ms = 0, tokens_per_second = 0, goodput = 0;
+constexpr int kRounds = 3;
+constexpr Arm kFixed[] = {Arm::kReference, Arm::kBelow, Arm::kAbove};
+
+// An arm over its blocks.
+struct ArmFigures {
+  double latency_ms = 0;         // mean of the blocks
+  std::vector<double> goodputs;  // by round
   int completed = 0, refused = 0, failed = 0;
 };
 
-Mean MeanOf(const std::vector<Measured>& blocks, Arm arm) {
-  Mean mean;
-  int n = 0;
-  for (const Measured& block : blocks) {
-    if (block.arm != arm) continue;
-    ++n;
-    mean.latency_ms += block.latency_ms;
-    mean.tokens_per_second += block.tokens_per_second;
-    mean.goodput += block.goodput();
-    mean.completed += block.completed;
-    mean.refused += block.refused;
-    mean.failed += block.failed;
-  }
-  if (n == 0) return mean;
-  mean.latency_ms /= n;
-  mean.tokens_per_second /= n;
-  mean.goodput /= n;
-  return mean;
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
-// Of the fixed concurrencies, which Patella is compared with, the one that repeats worst minutes later.
+std::vector<double> Throughputs(const std::vector<Measured>& blocks, Arm arm) {
+  std::vector<double> found;
+  for (const Measured& block : blocks)
+    if (block.arm == arm) found.push_back(block.tokens_per_second);
+  return found;
+}
+
+ArmFigures FiguresOf(const std::vector<Measured>& blocks, Arm arm) {
+  ArmFigures figures;
+  for (const Measured& block : blocks) {
+    if (block.arm != arm) continue;
+    figures.goodputs.push_back(block.goodput());
+    figures.latency_ms += block.latency_ms;
+    figures.completed += block.completed;
+    figures.refused += block.refused;
+    figures.failed += block.failed;
+  }
+  if (!figures.goodputs.empty()) figures.latency_ms /= static_cast<double>(figures.goodputs.size());
+  return figures;
+}
+
+// Of the fixed concurrencies, which Patella is compared with, the one that repeats worst. One block in three may be off: medians are
+// compared, and a median is as good as its nearer neighbour.
 double NoiseOf(const std::vector<Measured>& blocks) {
   double noise = 0;
-  for (const Arm arm : {Arm::kReference, Arm::kBelow, Arm::kAbove}) {
-    double low = INFINITY, high = 0;
-    for (const Measured& block : blocks) {
-      if (block.arm != arm) continue;
-      low = std::min(low, block.tokens_per_second);
-      high = std::max(high, block.tokens_per_second);
-    }
-    if (high > 0) noise = std::max(noise, 2 * (high - low) / (high + low));
+  for (const Arm arm : kFixed) {
+    const std::vector<double> found = Throughputs(blocks, arm);
+    const double median = Median(found);
+    if (found.size() < 2 || median <= 0) continue;
+    std::vector<double> apart;
+    for (const double value : found) apart.push_back(std::abs(value / median - 1));
+    std::sort(apart.begin(), apart.end());
+    noise = std::max(noise, apart[1]);
   }
   return noise;
 }
 
-ReportArm ArmOf(std::string name, const Mean& mean, bool ours) {
-  return {std::move(name), mean.latency_ms, mean.goodput, mean.completed, mean.refused, mean.failed, ours};
+// Of the best fixed limit.
+double GoodputShare(const std::vector<Measured>& blocks) {
+  ArmFigures best;
+  for (const Arm arm : kFixed) {
+    ArmFigures figures = FiguresOf(blocks, arm);
+    if (Median(figures.goodputs) > Median(best.goodputs)) best = std::move(figures);
+  }
+  const ArmFigures with = FiguresOf(blocks, Arm::kWith);
+  std::vector<double> shares;
+  for (size_t round = 0; round < std::min(with.goodputs.size(), best.goodputs.size()); ++round) {
+    if (best.goodputs[round] > 0) shares.push_back(with.goodputs[round] / best.goodputs[round]);
+  }
+  return Median(shares);
+}
+
+ReportArm ArmOf(std::string name, const ArmFigures& arm, bool ours) {
+  return {std::move(name), arm.latency_ms, Median(arm.goodputs), arm.completed, arm.refused, arm.failed, ours};
 }
 
 }  // namespace
@@ -66,40 +95,41 @@ double SecondsOf(const Block& block, double a_ms, double b_ms, int output_tokens
 
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s) {
   const auto scaled = [limit](double factor) { return std::max(1, static_cast<int>(std::lround(factor * limit))); };
-  std::vector<Block> round = {{Arm::kReference, limit},
-                              {Arm::kBelow, scaled(0.7)},
-                              {Arm::kWith, 3 * limit},
-                              {Arm::kAbove, std::max(limit + 1, scaled(1.3))},
-                              {Arm::kWithout, 3 * limit}};
+  const std::vector<Block> round = {{Arm::kReference, limit},
+                                    {Arm::kBelow, scaled(0.7)},
+                                    {Arm::kWith, 3 * limit},
+                                    {Arm::kAbove, std::max(limit + 1, scaled(1.3))}};
+  std::vector<Block> all = {{Arm::kWithout, 3 * limit}};
+  for (int i = 0; i < kRounds; ++i) {
+    if (i % 2 == 0)
+      all.insert(all.end(), round.begin(), round.end());
+    else
+      all.insert(all.end(), round.rbegin(), round.rend());
+  }
   double fixed_s = 0, measured_s = 0;
-  for (Block& block : round) {
+  for (Block& block : all) {
     block.seconds = 0;
     const double request_s = SecondsOf(block, a_ms, b_ms, output_tokens, limit);
-    const double wish_s = block.arm == Arm::kWith ? 3 * request_s : 2 * request_s;
-    block.seconds = std::clamp(wish_s, 8.0, kMaxSeconds);
+    block.seconds = std::clamp(3 * request_s, 8.0, kMaxSeconds);
     fixed_s += request_s;
     measured_s += block.seconds;
   }
-  const double scale = std::min(1.0, (budget_s / 2 - fixed_s) / measured_s);
-  for (Block& block : round) block.seconds = std::max(kMinSeconds, block.seconds * scale);
-  std::vector<Block> all = round;
-  all.insert(all.end(), round.rbegin(), round.rend());
+  const double scale = std::min(1.0, (budget_s - fixed_s) / measured_s);
+  for (Block& block : all) block.seconds = std::max(kMinSeconds, block.seconds * scale);
   return all;
 }
 
 Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, double quantile,
               const std::string& unit) {
-  const Mean with = MeanOf(blocks, Arm::kWith), without = MeanOf(blocks, Arm::kWithout);
-  double best = 0;
-  for (const Arm arm : {Arm::kReference, Arm::kBelow, Arm::kAbove}) best = std::max(best, MeanOf(blocks, arm).goodput);
+  const ArmFigures with = FiguresOf(blocks, Arm::kWith), without = FiguresOf(blocks, Arm::kWithout);
   Verdict verdict;
   verdict.noise = NoiseOf(blocks);
-  verdict.goodput_share = best > 0 ? with.goodput / best : 0;
+  verdict.goodput_share = GoodputShare(blocks);
   verdict.arms = {ArmOf(StrCat("with Patella (limit ", limit, ")"), with, true),
                   ArmOf("without Patella", without, false),
-                  ArmOf(StrCat("fixed at the limit, ", limit), MeanOf(blocks, Arm::kReference), false),
-                  ArmOf("fixed at 0.7 x the limit", MeanOf(blocks, Arm::kBelow), false),
-                  ArmOf("fixed at 1.3 x the limit", MeanOf(blocks, Arm::kAbove), false)};
+                  ArmOf(StrCat("fixed at the limit, ", limit), FiguresOf(blocks, Arm::kReference), false),
+                  ArmOf("fixed at 0.7 x the limit", FiguresOf(blocks, Arm::kBelow), false),
+                  ArmOf("fixed at 1.3 x the limit", FiguresOf(blocks, Arm::kAbove), false)};
   const std::string p = StrCat("p", Number(100 * quantile));
   const std::string relation = with.latency_ms <= target_ms                       ? " ≤ "
                                : with.latency_ms <= kLatencyTolerance * target_ms ? " within 10 % of "
@@ -112,11 +142,9 @@ Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, 
   if (verdict.noise > kMaxNoise) {
     verdict.code = kTooNoisy;
     verdict.tone = Tone::kWarning;
-    verdict.sentence =
-        StrCat("this machine is too noisy to tell: the same load gave ", std::lround(100 * verdict.noise),
-               " % different throughput a few minutes apart (12 % at most); stop what else runs here and try again. "
-               "Measured: ",
-               verdict.sentence);
+    verdict.sentence = StrCat("this machine is too noisy to tell: no two of three equal loads agreed within 12 % (",
+                              std::lround(100 * verdict.noise),
+                              " %); stop what else runs here and try again. Measured: ", verdict.sentence);
   } else if (!held) {
     verdict.code = kTargetMissed;
     verdict.tone = Tone::kBad;

@@ -10,7 +10,7 @@
 namespace patella::cli {
 
 enum class Arm {
-  kReference,  // a fixed concurrency at the limit, straight to the engine; stands at both ends
+  kReference,  // a fixed concurrency at the limit, straight to the engine
   kBelow,      // 0.7 × the limit
   kAbove,      // 1.3 × the limit
   kWith,       // 3 × the limit through the sidecar
@@ -34,9 +34,9 @@ struct Measured {
   double goodput() const { return tokens_per_second * attainment; }
 };
 
-// Two rounds, the second in reverse, so that slow drift of the machine falls on all arms alike and the reference stands at both ends.
-// A block lasts about two requests, is shortened when the whole would take longer than `budget_s`, but lasts at least 5 s.
-// `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+// Three rounds of the arms that are compared, every other one in reverse, so that slow drift of the machine falls on all alike; the load
+// without Patella, which is only shown, comes once. A block lasts about three requests, is shortened when the whole would take longer
+// than `budget_s`, but lasts at least 5 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
 
 // What a block will take, its warm-up included.
@@ -46,8 +46,8 @@ struct Verdict {
   ExitCode code = kOk;
   std::string sentence;
   Tone tone = Tone::kGood;
-  double noise = 0;          // how far a fixed arm's two blocks are apart, share of their mean; the worst arm's
-  double goodput_share = 0;  // of the best fixed limit
+  double noise = 0;  // from a fixed arm's median throughput to the next block's, share of the median; the worst arm's
+  double goodput_share = 0;  // of the best fixed limit: the median over the rounds, each round's blocks paired
   std::vector<ReportArm> arms;
 };
 
