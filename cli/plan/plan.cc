@@ -5,6 +5,8 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "cli/bench/options.h"
 #include "cli/commands.h"
@@ -34,10 +36,12 @@ constexpr char kFooter[] =
     "Exit code 4 if nothing meets all objectives; the nearest that can be met is printed then.";
 
 struct PlanOptions {
-  std::string file, model, prefer = "cost", output = "table", max_per_hour, max_per_million;
+  std::string file, model, output = "table", max_per_hour, max_per_million;
   std::vector<std::string> accelerators, targets, prices;
-  int input_tokens = 256, output_tokens = 256, tensor_parallel = 0;
-  double min_tokens_per_second = 0;
+  // What is given overrides the file.
+  std::optional<std::string> prefer;
+  std::optional<int> input_tokens, output_tokens, tensor_parallel;
+  std::optional<double> min_tokens_per_second;
 };
 
 absl::StatusOr<std::optional<science::Money>> MoneyOf(const std::string& name, const std::string& text) {
@@ -47,22 +51,24 @@ absl::StatusOr<std::optional<science::Money>> MoneyOf(const std::string& name, c
   return std::optional<science::Money>(*money);
 }
 
-absl::Status FromFile(const std::string& path, PlanOptions& options, science::PlanInputs& inputs) {
-  PATELLA_ASSIGN_OR_RETURN(const api::InferenceDeployment deployment, api::ParseOneDeployment(path));
-  const api::InferenceDeploymentSpec& spec = deployment.spec;
-  PATELLA_ASSIGN_OR_RETURN(inputs.model, api::ToModelShape(spec.model));
-  inputs.input_tokens = spec.workload.input_tokens;
-  inputs.output_tokens = spec.workload.output_tokens;
-  inputs.tensor_parallel = spec.tensor_parallel_size.value_or(0);
-  inputs.max_accelerators_per_replica = spec.hardware.max_accelerators_per_replica.value_or(0);
-  inputs.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
-  inputs.targets = api::ToTargets(spec.objectives);
-  if (options.accelerators.empty()) options.accelerators = spec.hardware.accelerator_classes;
-  if (options.max_per_hour.empty()) options.max_per_hour = spec.objectives.cost.max_per_hour;
-  if (options.max_per_million.empty()) options.max_per_million = spec.objectives.cost.max_per_million_tokens;
-  if (spec.objectives.prefer == api::Prefer::kLatency) options.prefer = "latency";
-  if (spec.objectives.prefer == api::Prefer::kThroughput) options.prefer = "throughput";
-  return absl::OkStatus();
+science::Preference ToPreference(const std::string& name) {
+  if (name == "latency") return science::Preference::kLatency;
+  return name == "throughput" ? science::Preference::kThroughput : science::Preference::kCost;
+}
+
+absl::StatusOr<science::PlanInputs> FromFile(PlanOptions& options) {
+  PATELLA_ASSIGN_OR_RETURN(const api::InferenceDeployment deployment, api::ParseOneDeployment(options.file));
+  PATELLA_ASSIGN_OR_RETURN(science::ModelShape shape, api::ToModelShape(deployment.spec.model));
+  if (options.accelerators.empty()) options.accelerators = deployment.spec.hardware.accelerator_classes;
+  return api::ToPlanInputs(deployment.spec, std::move(shape));
+}
+
+absl::StatusOr<science::PlanInputs> FromName(const std::string& model) {
+  const absl::StatusOr<science::ModelShape> shape = api::ToModelShape({.name = model});
+  if (!shape.ok()) return absl::NotFoundError(StrCat(ToStd(shape.status().message()), " (-f FILE)"));
+  science::PlanInputs inputs;
+  inputs.model = *shape;
+  return inputs;
 }
 
 absl::Status SetAccelerators(const PlanOptions& options, science::PlanInputs& inputs) {
@@ -87,29 +93,23 @@ absl::Status SetAccelerators(const PlanOptions& options, science::PlanInputs& in
 }
 
 absl::StatusOr<science::PlanInputs> InputsOf(PlanOptions options) {
-  science::PlanInputs inputs;
-  inputs.input_tokens = options.input_tokens;
-  inputs.output_tokens = options.output_tokens;
   if (options.file.empty() == options.model.empty())
     return absl::InvalidArgumentError("give either --model NAME or -f FILE");
-  if (!options.file.empty()) {
-    PATELLA_RETURN_IF_ERROR(FromFile(options.file, options, inputs));
-  } else {
-    const absl::StatusOr<science::ModelShape> shape = api::ToModelShape({.name = options.model});
-    if (!shape.ok()) return absl::NotFoundError(StrCat(ToStd(shape.status().message()), " (-f FILE)"));
-    inputs.model = *shape;
-  }
+  PATELLA_ASSIGN_OR_RETURN(science::PlanInputs inputs,
+                           options.file.empty() ? FromName(options.model) : FromFile(options));
   for (const std::string& text : options.targets) {
     PATELLA_ASSIGN_OR_RETURN(const loadgen::LatencyTarget target, loadgen::ParseTarget(text));
     inputs.targets.push_back(target);
   }
-  if (options.min_tokens_per_second > 0) inputs.min_tokens_per_second = options.min_tokens_per_second;
-  if (options.tensor_parallel > 0) inputs.tensor_parallel = options.tensor_parallel;
-  PATELLA_ASSIGN_OR_RETURN(inputs.max_per_hour, MoneyOf("--max-cost-per-hour", options.max_per_hour));
-  PATELLA_ASSIGN_OR_RETURN(inputs.max_per_million, MoneyOf("--max-cost-per-million", options.max_per_million));
-  inputs.prefer = options.prefer == "latency"      ? science::Preference::kLatency
-                  : options.prefer == "throughput" ? science::Preference::kThroughput
-                                                   : science::Preference::kCost;
+  inputs.input_tokens = options.input_tokens.value_or(inputs.input_tokens);
+  inputs.output_tokens = options.output_tokens.value_or(inputs.output_tokens);
+  inputs.min_tokens_per_second = options.min_tokens_per_second.value_or(inputs.min_tokens_per_second);
+  inputs.tensor_parallel = options.tensor_parallel.value_or(inputs.tensor_parallel);
+  PATELLA_ASSIGN_OR_RETURN(const auto max_per_hour, MoneyOf("--max-cost-per-hour", options.max_per_hour));
+  if (max_per_hour) inputs.max_per_hour = max_per_hour;
+  PATELLA_ASSIGN_OR_RETURN(const auto max_per_million, MoneyOf("--max-cost-per-million", options.max_per_million));
+  if (max_per_million) inputs.max_per_million = max_per_million;
+  if (options.prefer) inputs.prefer = ToPreference(*options.prefer);
   PATELLA_RETURN_IF_ERROR(SetAccelerators(options, inputs));
   return inputs;
 }
@@ -197,7 +197,8 @@ CLI::App* AddPlan(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand(
       "plan", "Which accelerator, tensor-parallel degree and replicas would meet the objectives, and what they cost");
   auto options = std::make_shared<PlanOptions>();
-  command->add_option("-f,--file", options->file, "an InferenceDeployment: model, workload and objectives");
+  command->add_option("-f,--file", options->file,
+                      "an InferenceDeployment: model, workload and objectives; flags override it, --target adds");
   command->add_option("--model", options->model, "a model's name, for example meta-llama/Llama-2-7b");
   command
       ->add_option("--accelerator", options->accelerators,
@@ -205,10 +206,10 @@ CLI::App* AddPlan(CLI::App& app, int* exit_code) {
       ->delimiter(',');
   command->add_option("--input-tokens", options->input_tokens, "length of a prompt")
       ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+      ->default_str(std::to_string(science::PlanInputs{}.input_tokens));
   command->add_option("--output-tokens", options->output_tokens, "length of an answer")
       ->check(CLI::Range(2, 1 << 20))
-      ->capture_default_str();
+      ->default_str(std::to_string(science::PlanInputs{}.output_tokens));
   command
       ->add_option("--target", options->targets,
                    "metric:quantile:limit, may be repeated: tpot:p90:50ms, ttft:p90:500ms, e2e:p95:8s")
@@ -219,7 +220,7 @@ CLI::App* AddPlan(CLI::App& app, int* exit_code) {
   command->add_option("--max-cost-per-million", options->max_per_million, "dollars, per million output tokens");
   command->add_option("--prefer", options->prefer, "what to rank by")
       ->check(CLI::IsMember({"cost", "latency", "throughput"}))
-      ->capture_default_str();
+      ->default_str("cost");
   command->add_option("--tensor-parallel", options->tensor_parallel, "this degree only")->check(CLI::Range(1, 64));
   command->add_option("--price", options->prices, "NAME=DOLLARS for a node and hour, may be repeated")->delimiter(',');
   command->add_option("--output", options->output, "form of the result")

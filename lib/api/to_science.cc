@@ -1,5 +1,8 @@
 #include "lib/api/to_science.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "lib/base/text.h"
 #include "lib/science/catalogue.h"
 
@@ -74,6 +77,28 @@ std::optional<science::Money> ToMoney(const Decimal& dollars) {
   const size_t digits = point == Decimal::npos ? dollars.size() : point + 1 + kMoneyDecimals;
   const absl::StatusOr<science::Money> money = science::ParseMoney(dollars.substr(0, digits));
   return money.ok() ? std::optional(*money) : std::nullopt;
+}
+
+int MostAcceleratorsPerReplica(const InferenceDeploymentSpec& spec) {
+  const int replica = spec.hardware.max_accelerators_per_replica.value_or(0);
+  const int all = spec.hardware.max_accelerators.value_or(0);
+  return replica > 0 && all > 0 ? std::min(replica, all) : std::max(replica, all);
+}
+
+science::PlanInputs ToPlanInputs(const InferenceDeploymentSpec& spec, science::ModelShape shape) {
+  science::PlanInputs in;
+  in.model = std::move(shape);
+  in.input_tokens = spec.workload.input_tokens;
+  in.output_tokens = spec.workload.output_tokens;
+  in.tensor_parallel = spec.tensor_parallel_size.value_or(0);
+  in.max_accelerators_per_replica = MostAcceleratorsPerReplica(spec);
+  in.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
+  in.targets = ToTargets(spec.objectives);
+  in.max_per_hour = ToMoney(spec.objectives.cost.max_per_hour);
+  in.max_per_million = ToMoney(spec.objectives.cost.max_per_million_tokens);
+  if (spec.objectives.prefer == Prefer::kLatency) in.prefer = science::Preference::kLatency;
+  if (spec.objectives.prefer == Prefer::kThroughput) in.prefer = science::Preference::kThroughput;
+  return in;
 }
 
 }  // namespace patella::api

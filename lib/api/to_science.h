@@ -9,6 +9,7 @@
 #include "lib/api/inference_deployment.h"
 #include "lib/science/capacity.h"
 #include "lib/science/cost.h"
+#include "lib/science/plan.h"
 #include "lib/science/verdict.h"
 
 namespace patella::api {
@@ -24,5 +25,11 @@ std::vector<science::Target> ToTargets(const ObjectivesSpec& objectives);
 
 // Dollars; what is below a millionth of one is dropped. Nothing where the field is absent.
 std::optional<science::Money> ToMoney(const Decimal& dollars);
+
+// The lesser of spec.hardware.maxAcceleratorsPerReplica and maxAccelerators; 0: no bound.
+int MostAcceleratorsPerReplica(const InferenceDeploymentSpec& spec);
+
+// Everything that the spec says of `shape`'s deployment; the caller adds the accelerators to choose from.
+science::PlanInputs ToPlanInputs(const InferenceDeploymentSpec& spec, science::ModelShape shape);
 
 }  // namespace patella::api

@@ -9,31 +9,6 @@
 namespace patella::reconcile {
 namespace {
 
-// 0: no bound.
-int MostPerReplica(const api::InferenceDeploymentSpec& spec) {
-  const int replica = spec.hardware.max_accelerators_per_replica.value_or(0);
-  const int all = spec.hardware.max_accelerators.value_or(0);
-  return replica > 0 && all > 0 ? std::min(replica, all) : std::max(replica, all);
-}
-
-science::PlanInputs PlanInputsOf(const api::InferenceDeploymentSpec& spec, const science::ModelShape& shape,
-                                 const std::vector<const api::AcceleratorClass*>& candidates) {
-  science::PlanInputs in;
-  in.model = shape;
-  for (const api::AcceleratorClass* c : candidates) in.accelerators.push_back(api::ToAccelerator(*c));
-  in.input_tokens = spec.workload.input_tokens;
-  in.output_tokens = spec.workload.output_tokens;
-  in.tensor_parallel = spec.tensor_parallel_size.value_or(0);
-  in.max_accelerators_per_replica = MostPerReplica(spec);
-  in.min_tokens_per_second = spec.objectives.throughput.min_tokens_per_second.value_or(0);
-  in.targets = api::ToTargets(spec.objectives);
-  in.max_per_hour = api::ToMoney(spec.objectives.cost.max_per_hour);
-  in.max_per_million = api::ToMoney(spec.objectives.cost.max_per_million_tokens);
-  if (spec.objectives.prefer == api::Prefer::kLatency) in.prefer = science::Preference::kLatency;
-  if (spec.objectives.prefer == api::Prefer::kThroughput) in.prefer = science::Preference::kThroughput;
-  return in;
-}
-
 Choice ChoiceOf(const api::AcceleratorClass& c, int tensor_parallel_size, std::string why) {
   return {c.metadata.name, c.resource_name, c.node_selector, tensor_parallel_size, std::move(why)};
 }
@@ -63,7 +38,9 @@ std::vector<const api::AcceleratorClass*> Candidates(const Inputs& inputs) {
 
 Choice ByTheory(const Inputs& inputs, const science::ModelShape& shape,
                 const std::vector<const api::AcceleratorClass*>& candidates, Refusal* refusal) {
-  const absl::StatusOr<science::Plan> plan = science::MakePlan(PlanInputsOf(inputs.deployment.spec, shape, candidates));
+  science::PlanInputs in = api::ToPlanInputs(inputs.deployment.spec, shape);
+  for (const api::AcceleratorClass* c : candidates) in.accelerators.push_back(api::ToAccelerator(*c));
+  const absl::StatusOr<science::Plan> plan = science::MakePlan(in);
   if (!plan.ok()) {
     *refusal = {"ModelShapeInvalid", StrCat("the model cannot be planned for: ", ToStd(plan.status().message()))};
     return {};
@@ -154,7 +131,7 @@ Choice Choose(const Inputs& inputs, Refusal* refusal) {
 bool Reuse(const Inputs& inputs, const std::string& accelerator_class, int tensor_parallel_size, Choice* choice) {
   const api::InferenceDeploymentSpec& spec = inputs.deployment.spec;
   const std::vector<std::string>& named = spec.hardware.accelerator_classes;
-  const int most = MostPerReplica(spec);
+  const int most = api::MostAcceleratorsPerReplica(spec);
   if (spec.tensor_parallel_size && *spec.tensor_parallel_size != tensor_parallel_size) return false;
   if (accelerator_class.empty()) {
     if (!named.empty()) return false;

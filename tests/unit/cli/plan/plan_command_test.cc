@@ -48,6 +48,12 @@ TEST(PlanCommandTest, AnInferenceDeploymentGivesModelWorkloadAndObjectives) {
   EXPECT_NE(ran.out.find("All figures are predicted"), std::string::npos);
 }
 
+TEST(PlanCommandTest, AFlagOverridesTheFile) {
+  const Ran ran = Plan({"-f", PATELLA_SAMPLES "/smollm2.yaml", "--accelerator", "l4", "--input-tokens", "32"});
+  EXPECT_EQ(ran.code, kOk) << ran.err;
+  EXPECT_NE(ran.out.find("32 tokens in, 64 out"), std::string::npos) << ran.out;
+}
+
 TEST(PlanCommandTest, WrongUsageSaysWhatIsMissing) {
   EXPECT_NE(Plan({}).err.find("--model NAME or -f FILE"), std::string::npos);
   EXPECT_EQ(Plan({"--model", "llama-2-7b", "--max-cost-per-hour", "cheap"}).code, kUsage);
