@@ -1,4 +1,4 @@
-// What the scheduler asks of a device: compute one mixed batch of tokens. Implemented by cpu, cuda and sim.
+// What the scheduler asks of a device: compute one mixed batch of tokens. Implemented by cpu.
 //
 // Threading: one thread (the engine thread) calls Forward. Blocks are pages of block_size tokens in the backend's KV cache;
 // who owns which block is decided by schedule/, never here.

@@ -94,6 +94,7 @@ def main() -> int:
         rate = 3 * max(p["tokens_per_second"] for p in status["curve"]["points"]) / 64
         print(f"learned limit {limit}, bound by {status['bound_by']}, calibration {status['calibration']}", flush=True)
         if args.only in (None, "confirm"):
+            codes["a limit of at least 8"] = 0 if limit >= 8 else 1
             codes["confirm"] = subprocess.run([
                 sys.executable, HERE / "confirm_limit.py", "--url", engine.url, "--limit", str(limit), "--target-ms", str(args.target_ms),
                 "--block-seconds", str(args.block_seconds), "--repeats", str(args.repeats), "--self-test"]).returncode
