@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <exception>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include "absl/strings/cord.h"
@@ -25,6 +27,28 @@ std::pair<std::string_view, std::string_view> AroundVersion(const Object& object
 bool SameButVersion(const Change& change) {
   return change.kind == Change::Kind::kUpdated && AroundVersion(*change.before) == AroundVersion(*change.after);
 }
+
+// What each object failed with last. Thread-safe.
+class LastErrors {
+ public:
+  // Whether that is news.
+  bool Failed(const ObjectKey& key, std::string error) {
+    const std::lock_guard lock(mutex_);
+    std::string& last = errors_[key];
+    if (last == error) return false;
+    last = std::move(error);
+    return true;
+  }
+  // Whether it had failed.
+  bool Worked(const ObjectKey& key) {
+    const std::lock_guard lock(mutex_);
+    return errors_.erase(key) > 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<ObjectKey, std::string> errors_;
+};
 
 struct ControllerMetrics {
   ControllerMetrics(metrics::Metrics& m, const std::string& name)
@@ -72,6 +96,7 @@ struct Controller::Impl {
   const Clock& clock;
   WorkQueue queue;
   std::optional<ControllerMetrics> metrics;
+  LastErrors last_errors;
   std::vector<std::thread> workers;
 
   absl::StatusOr<ReconcileResult> Call(const ObjectKey& key) const {
@@ -97,15 +122,18 @@ struct Controller::Impl {
         metrics->errors.Add();
         if (terminal) metrics->terminal.Add();
       }
-      LogWarning("reconcile failed", {{"controller", options.name},
-                                      {"object", key.ToString()},
-                                      {"error", result.status()},
-                                      {"failures", queue.Failures(key) + 1},
-                                      {"repeated", !terminal}});
+      if (last_errors.Failed(key, result.status().ToString())) {
+        LogWarning("reconcile failed", {{"controller", options.name},
+                                        {"object", key.ToString()},
+                                        {"error", result.status()},
+                                        {"repeated", !terminal}});
+      }
       if (!terminal) queue.AddRateLimited(key);
       return;
     }
     queue.Forget(key);
+    if (last_errors.Worked(key))
+      LogInfo("reconciled again", {{"controller", options.name}, {"object", key.ToString()}});
     if (metrics) (result->requeue_after ? metrics->requeue_after : metrics->success).Add();
     if (result->requeue_after) queue.AddAfter(key, *result->requeue_after);
   }

@@ -33,7 +33,8 @@ namespace patella::kube {
 struct ReconcileResult {
   std::optional<Duration> requeue_after;  // come back then, whatever happens
 };
-// An error comes back with back-off; one made by TerminalError does not until something changes.
+// An error comes back with back-off; one made by TerminalError does not until something changes. The same error of the same object is
+// logged once; controller_runtime_reconcile_errors_total counts each.
 using ReconcileFunction = std::function<absl::StatusOr<ReconcileResult>(const ObjectKey& key)>;
 
 absl::Status TerminalError(const absl::Status& status);

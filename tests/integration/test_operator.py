@@ -156,15 +156,18 @@ class OperatorTest(unittest.TestCase):
             self.assertIn("no-such-class", condition(ns, "Stalled")["message"])
             self.assertEqual(condition(ns, "Stalled")["observedGeneration"], 1)
             self.assertEqual(deployments(ns), [])
+            self.assertEqual(own.forbidden(), [])
 
     def test_a_name_that_is_taken_is_left_alone_and_told(self):
-        with kube.namespace() as ns, account(ns), account(ns) as own, own.operator():
+        with kube.namespace() as ns, account(ns), account(ns) as own, own.operator() as operator:
             ns.kubectl("create", "service", "clusterip", "smollm2", "--tcp=80")
             ns.apply(sample())
             kube.eventually(lambda: condition(ns, "Stalled").get("reason") == "NameTaken", of="NameTaken")
             self.assertNotIn("ownerReferences", ns.get("service", "smollm2")["metadata"])
             ns.kubectl("delete", "service", "smollm2")
             kube.eventually(lambda: condition(ns, "Stalled").get("status") == "False", seconds=60, of="resumed")
+            self.assertEqual(operator.text().count("reconcile failed"), 1, operator.text())
+            self.assertEqual(own.forbidden(), [])
 
     def test_kubectl_scale_and_an_autoscaler_set_the_replicas_in_external_mode(self):
         def test(ns, own, operator):

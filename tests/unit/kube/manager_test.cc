@@ -122,6 +122,36 @@ TEST(ManagerTest, ATerminalErrorWaitsForAChange) {
   manager.Stop();
 }
 
+int CountOf(const std::string& part, const std::string& text) {
+  int count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(ManagerTest, AnErrorThatRepeatsIsLoggedOnceAndItsEndToo) {
+  MemoryClient client;
+  SteadyClock clock;
+  Manager manager(&client, clock);
+  std::atomic<int> calls = 0;
+  Controller& controller =
+      manager.AddController({.name = "t"}, [&](const ObjectKey&) -> absl::StatusOr<ReconcileResult> {
+        const int call = ++calls;
+        if (call <= 4) return absl::UnavailableError("first cause");
+        if (call <= 7) return absl::UnavailableError("second cause");
+        return ReconcileResult{};
+      });
+  testing::internal::CaptureStderr();
+  manager.StartWorkers();
+  controller.Enqueue({"n", "a"});
+  const bool enough = Until([&] { return calls == 8; });
+  manager.Stop();
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(enough);
+  EXPECT_EQ(CountOf("first cause", log), 1) << log;
+  EXPECT_EQ(CountOf("second cause", log), 1) << log;
+  EXPECT_EQ(CountOf("reconciled again", log), 1) << log;
+}
+
 TEST(ManagerTest, OwnersAreReconciledWhenWhatTheyControlChanges) {
   MemoryClient client;
   SteadyClock clock;
