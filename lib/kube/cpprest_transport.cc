@@ -15,6 +15,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <cstdio>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -329,6 +330,15 @@ class CpprestTransport final : public HttpTransport {
     boost::asio::ip::make_address(host, error);
     host_is_address_ = !error;
     family_ = FamilyOf(host);
+  }
+
+  // Waits until its idle connections are closed: a program that ends right after leaves none of them to the io thread.
+  ~CpprestTransport() override {
+    shared_client_.reset();
+    if (OnIoThread()) return;
+    const auto closed = std::make_shared<std::promise<void>>();
+    Post([closed] { closed->set_value(); });
+    closed->get_future().wait_for(std::chrono::seconds(5));
   }
 
   absl::Status Prepare() { return Tls().status(); }
