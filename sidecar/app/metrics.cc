@@ -66,6 +66,8 @@ SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& depl
 
 SidecarMetrics::~SidecarMetrics() = default;
 
+metrics::Metrics& SidecarMetrics::all() { return impl_->all; }
+
 void SidecarMetrics::OnAdmitted() { impl_->admitted.Add(); }
 
 void SidecarMetrics::OnRefused(std::string_view reason) {

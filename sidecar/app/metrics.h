@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/metrics/metrics.h"
 #include "sidecar/app/status.h"
 #include "sidecar/proxy/stream_meter.h"
 #include "sidecar/tuner/view.h"
@@ -26,6 +27,9 @@ class SidecarMetrics {
   void OnFinished(const StreamRecord& record, const std::vector<TargetView>& targets);
   void OnProbe(int streams, int failed, long tokens, double seconds);
   void OnDecision(std::string_view reason);
+
+  // For what else this process counts, under the same labels.
+  metrics::Metrics& all();
 
   // The text that /metrics answers; gauges are taken from the views.
   std::string Text(const TunerView& tuner, const LiveView& live);

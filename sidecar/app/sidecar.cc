@@ -120,6 +120,7 @@ class SidecarImpl final : public Sidecar {
       config_.tuner.ceiling = policy.ceiling;
       Do(tuner_->Follow(policy, Now()));
     };
+    config_.cluster.metrics = &metrics_->all();
     PATELLA_ASSIGN_OR_RETURN(cluster_, ClusterLink::Start(loop_, config_.cluster, std::move(hooks)));
     return absl::OkStatus();
   }
@@ -237,7 +238,7 @@ class SidecarImpl final : public Sidecar {
   void OnEngineReady(const adapters::Discovery& found) {
     engine_seen_ = true;
     target_ = found.target;
-    if (config_.model.empty()) {  // nothing worth keeping has been counted yet
+    if (config_.model.empty() && cluster_ == nullptr) {  // nothing worth keeping has been counted yet
       config_.model = found.target.model;
       LabelMetrics();
     }

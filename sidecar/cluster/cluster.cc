@@ -65,7 +65,8 @@ class Link final : public ClusterLink {
                                                          .field_manager = kAutotuner,
                                                          .call_timeout = std::chrono::seconds(5),
                                                          .total_timeout = std::chrono::seconds(6),
-                                                         .max_retries = 1}));
+                                                         .max_retries = 1,
+                                                         .metrics = options_.metrics}));
     Refresh();
     report_timer_ = loop_.Every(kReportPeriod, [this] { Refresh(); });
     PATELLA_ASSIGN_OR_RETURN(
@@ -96,8 +97,8 @@ class Link final : public ClusterLink {
       Wake();
     };
     callbacks.on_stopped = [] { LogInfo("no longer elected"); };
-    elector_ =
-        std::make_unique<kube::LeaderElector>(connection_.client.get(), lease, boot_clock_, std::move(callbacks));
+    elector_ = std::make_unique<kube::LeaderElector>(connection_.client.get(), lease, boot_clock_, std::move(callbacks),
+                                                     options_.metrics);
     elector_->Start();
     publisher_thread_ = std::thread([this] { PublishForever(); });
     LogInfo("following the InferenceDeployment", {{"object", StrCat(options_.namespace_name, "/", options_.deployment)},

@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/http/loop.h"
+#include "lib/metrics/metrics.h"
 #include "sidecar/cluster/report.h"
 #include "sidecar/tuner/options.h"
 
@@ -23,6 +24,7 @@ struct ClusterOptions {
   std::string kubeconfig;  // "": the pod's service account
   std::string namespace_name, deployment, revision, pod;
   std::string peers_listen, peers, peers_certificates;
+  metrics::Metrics* metrics = nullptr;  // of requests to the API server and of the election; outlives the link
 };
 
 struct ClusterHooks {

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 
 import kube
 import yaml
@@ -116,6 +117,11 @@ class Sidecars(unittest.TestCase):
             self.assertEqual(conditions["ObjectivesMet"]["status"], "True", conditions)
             self.assertIn("Ready", conditions, "the operator's own conditions stay")
             self.assertTrue(self.status(ns)["decisions"])
+
+            with urllib.request.urlopen(f"{first.admin}/metrics", timeout=5) as answer:
+                metrics = answer.read().decode()
+            self.assertRegex(metrics, rf'(?m)^leader_election_master_status{{[^}}]*name="{NAME}-autotuner"[^}}]*}} 1$')
+            self.assertRegex(metrics, r'(?m)^rest_client_requests_total{[^}]*code="200"[^}]*} [1-9]')
 
             second = self.sidecar(ns, "pod-b", engine, ports[1], ports)
             began = harness.status_of(second.admin)["decisions"][0]
