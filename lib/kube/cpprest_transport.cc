@@ -351,7 +351,8 @@ class CpprestTransport final : public HttpTransport {
   absl::StatusOr<std::shared_ptr<const TlsContext>> Tls();
   absl::StatusOr<std::shared_ptr<http_client>> MakeClient(Duration idle_timeout);
   absl::StatusOr<std::shared_ptr<http_client>> SharedClient();
-  web::http::http_request Convert(const HttpRequest& request, const TlsContext& tls) const;
+  // Moved to the io thread as a whole: the library's own reference counts change there alone.
+  std::shared_ptr<web::http::http_request> Convert(const HttpRequest& request, const TlsContext& tls) const;
   Exchange::Sink SinkFor(const HttpRequest& request) const {
     return {.on_line = nullptr,
             .on_end = nullptr,
@@ -426,8 +427,10 @@ absl::StatusOr<std::shared_ptr<http_client>> CpprestTransport::SharedClient() {
   return shared_client_;
 }
 
-web::http::http_request CpprestTransport::Convert(const HttpRequest& request, const TlsContext& tls) const {
-  web::http::http_request converted(request.method);
+std::shared_ptr<web::http::http_request> CpprestTransport::Convert(const HttpRequest& request,
+                                                                   const TlsContext& tls) const {
+  auto owned = std::make_shared<web::http::http_request>(request.method);
+  web::http::http_request& converted = *owned;
   converted.set_request_uri(web::uri(base_path_ + request.path));
   if (!request.body.empty()) {
     const std::string_view type = FindHeader(request.headers, "Content-Type");
@@ -438,7 +441,7 @@ web::http::http_request CpprestTransport::Convert(const HttpRequest& request, co
   }
   // cpprestsdk takes SNI and the name to verify from Host.
   if (!tls.server_name().empty()) converted.headers().add("Host", tls.server_name());
-  return converted;
+  return owned;
 }
 
 absl::StatusOr<HttpResponse> CpprestTransport::Call(const HttpRequest& request, Duration timeout) {
@@ -470,7 +473,7 @@ absl::StatusOr<HttpResponse> CpprestTransport::Call(const HttpRequest& request, 
   const auto exchange = std::make_shared<Exchange>(std::move(sink));
   try {
     Post([exchange, client, converted = Convert(request, *tls)] {
-      exchange->Start(client, converted, Duration::zero());
+      exchange->Start(client, *converted, Duration::zero());
     });
   } catch (const std::exception& error) {
     return absl::InvalidArgumentError(StrCat(request.method, " ", request.path, ": ", error.what()));
@@ -510,7 +513,7 @@ std::unique_ptr<HttpStream> CpprestTransport::Stream(const HttpRequest& request,
   }
   try {
     Post([exchange, client = *client, converted = Convert(request, **tls), limit = options_.connect_timeout] {
-      exchange->Start(client, converted, limit);
+      exchange->Start(client, *converted, limit);
     });
   } catch (const std::exception& error) {
     fail(absl::InvalidArgumentError(StrCat(request.method, " ", request.path, ": ", error.what())));
