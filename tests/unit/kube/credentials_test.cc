@@ -4,10 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "lib/base/text.h"
 #include "lib/kube/exec_plugin.h"
+#include "lib/kube/kubeconfig.h"
 #include "lib/kube/rest_client.h"
 #include "tests/unit/kube/exec_script.h"
 #include "tests/unit/kube/local_server.h"
@@ -232,6 +236,37 @@ TEST_F(CredentialFilesTest, ACertificateAuthorityIsReadAgainAfterFiveMinutesAndA
 TEST_F(CredentialFilesTest, APathThatLeadsNowhereIsToldAtTheStart) {
   access_.ca_file = path_;
   EXPECT_TRUE(absl::IsNotFound(Credentials::Load(access_, clock_).status()));
+}
+
+class InClusterTest : public testing::Test {
+ protected:
+  InClusterTest() { std::filesystem::create_directories(folder_); }
+  ~InClusterTest() override { std::filesystem::remove_all(folder_); }
+  void Write(const std::string& name, const std::string& text) const { std::ofstream(folder_ + "/" + name) << text; }
+  absl::StatusOr<ClusterAccess> Load(const char* host) const {
+    return LoadInCluster(folder_, [host](const char* name) {
+      return std::string_view(name) == "KUBERNETES_SERVICE_HOST" ? host : "6443";
+    });
+  }
+
+  const std::string folder_ = StrCat(testing::TempDir(), "service-account-", getpid());
+};
+
+TEST_F(InClusterTest, AddressTokenAuthorityAndNamespaceAreThoseOfThePod) {
+  Write("token", "t");
+  Write("namespace", "models\n");
+  const auto access = Load("10.96.0.1");
+  ASSERT_TRUE(access.ok()) << access.status();
+  EXPECT_EQ(access->server, "https://10.96.0.1:6443");
+  EXPECT_EQ(access->token_file, folder_ + "/token");
+  EXPECT_EQ(access->ca_file, folder_ + "/ca.crt");
+  EXPECT_EQ(access->namespace_name, "models");
+  EXPECT_EQ(Load("fd00::1")->server, "https://[fd00::1]:6443");
+}
+
+TEST_F(InClusterTest, OutsideAPodOrWithoutATokenTheRemedyIsSaid) {
+  EXPECT_THAT(Message(Load("").status()), HasSubstr("set KUBECONFIG instead"));
+  EXPECT_THAT(Message(Load("10.96.0.1").status()), HasSubstr("mount the token of a ServiceAccount"));
 }
 
 }  // namespace

@@ -24,6 +24,11 @@ TEST(CapacityTest, KvCapacityIsNearTheCapsSeenInThePublishedCurves) {
   EXPECT_NEAR(SimpleKvCapacity(Model("Llama-2-7b"), Of("g5.2xlarge"), 1, 512), 37, 2);
 }
 
+TEST(CapacityTest, TheCriticalBatchIsFlopsOverBytes) {
+  EXPECT_NEAR(CriticalBatch(Of("a100-40g")), 312e12 / 1555e9, 0.1);
+  EXPECT_NEAR(CriticalBatch(Of("g5.2xlarge")), 70e12 / 600e9, 0.1);
+}
+
 TEST(CapacityTest, TensorParallelismMustDivideTheHeadsAndFit) {
   EXPECT_EQ(FeasibleTensorParallel(Model("falcon-7b"), Of("a100-40g"), 512), std::vector<int>({1})) << "71 heads";
   EXPECT_EQ(FeasibleTensorParallel(Model("Llama-2-13b"), Of("g5.2xlarge"), 512), std::vector<int>());
