@@ -4,9 +4,12 @@
 #include <cmath>
 
 #include "lib/base/text.h"
+#include "lib/science/statistics.h"
 
 namespace patella::cli {
 namespace {
+
+using science::Median;
 
 constexpr double kMaxNoise = 0.12;         // repetitions further apart than this tell nothing
 constexpr double kLatencyTolerance = 1.1;  // held under overload: within 10 % of the target
@@ -18,30 +21,17 @@ constexpr Arm kFixed[] = {Arm::kReference, Arm::kBelow, Arm::kAbove};
 
 // An arm over its blocks.
 struct ArmFigures {
-  double latency_ms = 0;         // mean of the blocks
-  std::vector<double> goodputs;  // by round
+  double latency_ms = 0;                      // mean of the blocks
+  std::vector<double> goodputs, throughputs;  // by round
   int completed = 0, refused = 0, failed = 0;
 };
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
-std::vector<double> Throughputs(const std::vector<Measured>& blocks, Arm arm) {
-  std::vector<double> found;
-  for (const Measured& block : blocks)
-    if (block.arm == arm) found.push_back(block.tokens_per_second);
-  return found;
-}
 
 ArmFigures FiguresOf(const std::vector<Measured>& blocks, Arm arm) {
   ArmFigures figures;
   for (const Measured& block : blocks) {
     if (block.arm != arm) continue;
     figures.goodputs.push_back(block.goodput());
+    figures.throughputs.push_back(block.tokens_per_second);
     figures.latency_ms += block.latency_ms;
     figures.completed += block.completed;
     figures.refused += block.refused;
@@ -56,7 +46,7 @@ ArmFigures FiguresOf(const std::vector<Measured>& blocks, Arm arm) {
 double NoiseOf(const std::vector<Measured>& blocks) {
   double noise = 0;
   for (const Arm arm : kFixed) {
-    const std::vector<double> found = Throughputs(blocks, arm);
+    const std::vector<double> found = FiguresOf(blocks, arm).throughputs;
     const double median = Median(found);
     if (found.size() < 2 || median <= 0) continue;
     std::vector<double> apart;
