@@ -131,8 +131,8 @@ struct Controller::Impl {
       if (!terminal) queue.AddRateLimited(key);
       return;
     }
-    queue.Forget(key);
-    if (last_errors.Worked(key))
+    if (!result->waits) queue.Forget(key);
+    if (!result->waits && last_errors.Worked(key))
       LogInfo("reconciled again", {{"controller", options.name}, {"object", key.ToString()}});
     if (metrics) (result->requeue_after ? metrics->requeue_after : metrics->success).Add();
     if (result->requeue_after) queue.AddAfter(key, *result->requeue_after);

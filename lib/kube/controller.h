@@ -32,6 +32,7 @@ namespace patella::kube {
 
 struct ReconcileResult {
   std::optional<Duration> requeue_after;  // come back then, whatever happens
+  bool waits = false;                     // nothing was decided: the object's earlier error, if any, stands
 };
 // An error comes back with back-off; one made by TerminalError does not until something changes. The same error of the same object is
 // logged once; controller_runtime_reconcile_errors_total counts each.

@@ -99,6 +99,10 @@ reconcile::Inputs Reconciler::InputsOf(const kube::Object& object, const api::In
     if (const auto parsed = AcceleratorClassFrom(*item); parsed.ok()) {
       inputs.accelerator_classes.push_back(*parsed);
     } else {
+      const std::lock_guard lock(mutex_);
+      std::string& told = ignored_classes_[std::string(item->name())];
+      if (told == parsed.status().message()) continue;
+      told = ToStd(parsed.status().message());
       LogWarning("AcceleratorClass ignored", {{"name", std::string(item->name())}, {"why", parsed.status()}});
     }
   }
@@ -196,7 +200,7 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
     return kube::ReconcileResult{};
   }
   const bool sees_status = caches_.inference_deployments->SeesWrites(key, clock_.Now());
-  if (!executor_.SeesWrites(key) || !sees_status) return kube::ReconcileResult{.requeue_after = kSoon};
+  if (!executor_.SeesWrites(key) || !sees_status) return kube::ReconcileResult{.requeue_after = kSoon, .waits = true};
 
   Plan plan = PlanOf(*object);
   double cost = 0;

@@ -61,8 +61,9 @@ class Reconciler {
   const Clock& clock_;
   const ReconcilerOptions options_;
   Executor executor_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<kube::ObjectKey, bool> known_;
+  mutable std::map<std::string, std::string> ignored_classes_;  // why, as last logged
 };
 
 }  // namespace patella::apply

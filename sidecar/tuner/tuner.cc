@@ -160,7 +160,8 @@ Learned Tuner::learned() const {
     out.payload = science_->tracker->payload();
     for (size_t i = 0; i < targets.size() && options_.mode == TuningMode::kAuto; ++i)
       out.spreads.push_back({targets[i].metric, targets[i].quantile, science_->tracker->QuantileRatio(i)});
-  } else if (science_->calibration != nullptr && science_->calibration->last_result().has_curve) {
+  } else if (science_->calibration != nullptr && science_->calibration->last_result().has_curve &&
+             !out.step_model.points.empty()) {  // empty until the curve is shown, at the probe's next progress
     // By what the limit was solved from, at the limit; without one, at a single request.
     const science::CalibrationResult& known = science_->calibration->last_result();
     const double at = std::max(1, known.limit);

@@ -136,6 +136,7 @@ TEST(ManagerTest, AnErrorThatRepeatsIsLoggedOnceAndItsEndToo) {
   Controller& controller =
       manager.AddController({.name = "t"}, [&](const ObjectKey&) -> absl::StatusOr<ReconcileResult> {
         const int call = ++calls;
+        if (call == 3) return ReconcileResult{.requeue_after = std::chrono::milliseconds(1), .waits = true};
         if (call <= 4) return absl::UnavailableError("first cause");
         if (call <= 7) return absl::UnavailableError("second cause");
         return ReconcileResult{};

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <utility>
 #include <variant>
@@ -175,14 +176,15 @@ class Server {
   int started_ = 0;
 };
 
-// Runs the probe to its end (or `most_s`); returns the virtual seconds it took.
-inline double Drive(Server& server, Probe& probe, double most_s = 3600) {
+// Runs the probe to its end (or `most_s`); returns the virtual seconds it took. `look` is called after whatever happened.
+inline double Drive(Server& server, Probe& probe, double most_s = 3600, const std::function<void()>& look = [] {}) {
   double now_s = 0, next_tick_s = 0.02;
   const auto carry = [&](const std::vector<ProbeAction>& actions) {
     for (const ProbeAction& action : actions) {
       if (const auto* start = std::get_if<StartStream>(&action)) server.Start(*start, now_s);
       if (const auto* cancel = std::get_if<CancelStream>(&action)) server.Cancel(cancel->stream);
     }
+    look();
   };
   carry(probe.Begin(now_s));
   while (!probe.done() && now_s < most_s) {

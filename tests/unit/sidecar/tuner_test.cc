@@ -51,7 +51,9 @@ struct World {
         ++probes;
         server.seed += 1;
         science::Server simulated(server);
-        const double seconds = science::Drive(simulated, *run->probe, run->deadline_s);
+        // The other replicas may ask for what is known at any moment.
+        const auto asked_now = [&tuner] { EXPECT_LE(tuner.learned().spreads.size(), tuner.view().targets.size()); };
+        const double seconds = science::Drive(simulated, *run->probe, run->deadline_s, asked_now);
         now_s += seconds;
         ProbeReport report{
             .end = run->probe->done() ? ProbeEnd::kDone : ProbeEnd::kTimedOut, .tokens = 100, .seconds = seconds};
