@@ -18,9 +18,10 @@ using reconcile::Plan;
 
 constexpr auto kPeersCheck = std::chrono::hours(1);  // whether certificates are to be renewed
 constexpr auto kSoon = std::chrono::milliseconds(50);
+constexpr auto kRivalCheck = std::chrono::seconds(5);
 
-render::Owner OwnerOf(const kube::Object& object) {
-  return {std::string(object.namespace_name()), std::string(object.name()), std::string(object.uid())};
+render::Owner OwnerOf(const kube::Object& object, const std::string& operator_name) {
+  return {std::string(object.namespace_name()), std::string(object.name()), std::string(object.uid()), operator_name};
 }
 
 void SetCondition(Plan* plan, Condition condition) {
@@ -80,7 +81,8 @@ Reconciler::Reconciler(kube::Client* client, Caches caches, const Clock& clock, 
         if (!options.wall_time) options.wall_time = [] { return std::chrono::system_clock::now(); };
         return std::move(options);
       }()),
-      executor_(client, caches_.children, clock, options_.wall_time) {}
+      executor_(client, caches_.children, clock, options_.wall_time),
+      rivals_(client, clock, options_.operator_name) {}
 
 reconcile::Inputs Reconciler::InputsOf(const kube::Object& object, const api::InferenceDeployment& deployment) const {
   reconcile::Inputs inputs;
@@ -126,7 +128,8 @@ Plan Reconciler::PlanOf(const kube::Object& object) const {
 }
 
 absl::Status Reconciler::WriteStatus(const Plan& plan, const kube::Object& object) {
-  const std::string intent = render::RenderStatus(plan, OwnerOf(object), object.json(), Rfc3339(options_.wall_time()));
+  const std::string intent =
+      render::RenderStatus(plan, OwnerOf(object, options_.operator_name), object.json(), Rfc3339(options_.wall_time()));
   if (render::StatusMatches(object.json(), intent)) return absl::OkStatus();
   const absl::StatusOr<kube::ObjectPtr> done =
       client_->Apply(kube::kInferenceDeployments, object.namespace_name(), object.name(), intent,
@@ -138,12 +141,16 @@ absl::Status Reconciler::WriteStatus(const Plan& plan, const kube::Object& objec
   return absl::OkStatus();
 }
 
+void Reconciler::Record(const kube::Object& object, bool warning, std::string reason, std::string note) {
+  LogInfo("event", {{"object", object.key().ToString()}, {"reason", reason}, {"note", note}});
+  if (options_.record)
+    options_.record({kube::ReferenceTo(object), warning, std::move(reason), "Reconcile", std::move(note)});
+}
+
 void Reconciler::Tell(const kube::Object& object, const Plan& plan, const std::vector<Deed>& deeds,
                       const std::string& status_json) {
   const auto record = [&](bool warning, std::string reason, std::string note) {
-    LogInfo("event", {{"object", object.key().ToString()}, {"reason", reason}, {"note", note}});
-    if (options_.record)
-      options_.record({kube::ReferenceTo(object), warning, std::move(reason), "Reconcile", std::move(note)});
+    Record(object, warning, std::move(reason), std::move(note));
   };
   for (const Deed& deed : deeds) {
     if (deed.resource.kind != kube::kDeployments.kind) continue;
@@ -190,7 +197,34 @@ void Reconciler::Measure(const kube::ObjectKey& key, int replicas, double cost) 
 void Reconciler::Gone(const kube::ObjectKey& key) {
   executor_.Forget(key);
   const std::lock_guard lock(mutex_);
+  told_rivals_.erase(key);
   if (known_.erase(key) > 0) Measure(key, 0, 0);
+}
+
+absl::StatusOr<bool> Reconciler::HandsOff(const kube::Object& object) {
+  if (options_.operator_name.empty()) return false;
+  std::set<std::string> names;
+  for (kube::Cache* cache : caches_.children) {
+    if (cache->resource().kind != kube::kDeployments.kind) continue;
+    for (const kube::ObjectPtr& child : cache->ByController(object.uid())) {
+      const std::string name = AnnotationOf(*child, render::kOperatorAnnotation);
+      if (!name.empty()) names.insert(name);
+    }
+  }
+  PATELLA_ASSIGN_OR_RETURN(const Rivals::Verdict verdict, rivals_.Judge(names));
+  const std::lock_guard lock(mutex_);
+  std::string& told = told_rivals_[object.key()];
+  if (!verdict.who.empty() && told != verdict.who) {
+    Record(object, /*warning=*/true, "AnotherOperator",
+           StrCat("the patella-operator with the Lease ", verdict.who, " works on this object too, beside ",
+                  options_.operator_name, ": ", verdict.hands_off ? "it is left to that one" : "this one goes on",
+                  ". Remove one of the two, or give each its own namespaces (WATCH_NAMESPACES)"));
+    told = verdict.who;
+  } else if (verdict.who.empty() && !verdict.hands_off && !told.empty()) {
+    Record(object, /*warning=*/false, "TakenOver", StrCat("the operator with the Lease ", told, " is gone"));
+    told.clear();
+  }
+  return verdict.hands_off;
 }
 
 absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKey& key) {
@@ -201,6 +235,9 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
   }
   const bool sees_status = caches_.inference_deployments->SeesWrites(key, clock_.Now());
   if (!executor_.SeesWrites(key) || !sees_status) return kube::ReconcileResult{.requeue_after = kSoon, .waits = true};
+
+  PATELLA_ASSIGN_OR_RETURN(const bool hands_off, HandsOff(*object));
+  if (hands_off) return kube::ReconcileResult{.requeue_after = kRivalCheck, .waits = true};
 
   Plan plan = PlanOf(*object);
   double cost = 0;
@@ -213,7 +250,7 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
   absl::Status done;
   if (!plan.hold) {
     std::vector<Deed> deeds;
-    done = executor_.Execute(plan, OwnerOf(*object), &deeds);
+    done = executor_.Execute(plan, OwnerOf(*object, options_.operator_name), &deeds);
     Tell(*object, plan, deeds, "");
     if (const std::string reason = RefusalOf(done); !reason.empty())
       SetCondition(&plan, {"Stalled", true, reason, std::string(ToStd(done.message()))});

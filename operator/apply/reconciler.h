@@ -16,6 +16,7 @@
 #include "lib/kube/events.h"
 #include "lib/metrics/metrics.h"
 #include "operator/apply/executor.h"
+#include "operator/apply/rivals.h"
 #include "operator/reconcile/inputs.h"
 
 namespace patella::apply {
@@ -33,6 +34,7 @@ struct ReconcilerOptions {
   std::function<void(kube::Event)> record;  // may be empty
   std::function<WallTime()> wall_time;      // empty: the machine's
   metrics::Metrics* metrics = nullptr;      // patella_desired_replicas and cost
+  std::string operator_name = {};           // "namespace/name" of the Lease; "": rivals are not looked for
 };
 
 // The kinds of children that are cached, and the label by which: nothing else of these kinds is read but by name.
@@ -51,18 +53,23 @@ class Reconciler {
  private:
   reconcile::Plan PlanOf(const kube::Object& object) const;
   absl::Status WriteStatus(const reconcile::Plan& plan, const kube::Object& object);
+  void Record(const kube::Object& object, bool warning, std::string reason, std::string note);
   void Tell(const kube::Object& object, const reconcile::Plan& plan, const std::vector<Deed>& deeds,
             const std::string& status_json);
   void Measure(const kube::ObjectKey& key, int replicas, double cost);
   void Gone(const kube::ObjectKey& key);
+  // True while another operator has this object in hand.
+  absl::StatusOr<bool> HandsOff(const kube::Object& object);
 
   kube::Client* const client_;
   const Caches caches_;
   const Clock& clock_;
   const ReconcilerOptions options_;
   Executor executor_;
+  Rivals rivals_;
   mutable std::mutex mutex_;
   std::map<kube::ObjectKey, bool> known_;
+  std::map<kube::ObjectKey, std::string> told_rivals_;
   mutable std::map<std::string, std::string> ignored_classes_;  // why, as last logged
 };
 

@@ -49,6 +49,7 @@ Child MapChild(const reconcile::ConfigMap& map, const Owner& owner) {
 Child DeploymentChild(const reconcile::Deployment& d, const Owner& owner) {
   json body = Head(kube::kDeployments, d.name, d.labels, owner);
   if (!d.annotations.empty()) body["metadata"]["annotations"] = d.annotations;
+  if (!owner.operator_name.empty()) body["metadata"]["annotations"][kOperatorAnnotation] = owner.operator_name;
   body["spec"] = {{"replicas", d.replicas},
                   {"revisionHistoryLimit", 2},
                   {"progressDeadlineSeconds", d.progress_deadline_seconds},

@@ -14,9 +14,11 @@
 namespace patella::render {
 
 inline constexpr char kIntentAnnotation[] = "patella.dev/intent";
+inline constexpr char kOperatorAnnotation[] = "patella.dev/operator";  // "namespace/name" of its maker's Lease
 
 struct Owner {
   std::string namespace_name, name, uid;
+  std::string operator_name = {};  // goes on its Deployments as kOperatorAnnotation; "": none
 };
 
 struct Child {
