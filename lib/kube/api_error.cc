@@ -74,8 +74,10 @@ std::string ServiceAccountIn(std::string_view message) {
 std::string Remedy(const ApiError& error, const RequestInfo& request) {
   switch (error.http_code) {
     case 401:
-      return StrCat("the credentials of ", request.source.empty() ? "this client" : request.source,
-                    " are expired or unknown to this API server: renew the token or certificate");
+      return StrCat(
+          "the credentials of ", request.source.empty() ? "this client" : request.source,
+          " are expired or unknown to this API server: renew the token or certificate, and compare the clocks of "
+          "both machines");
     case 403: {
       if (error.message.find("because it is being terminated") != std::string::npos) {
         return "the namespace is being deleted: nothing can be created in it";

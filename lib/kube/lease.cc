@@ -23,6 +23,7 @@ using nlohmann::json;
 
 constexpr double kJitter = 1.2;  // client-go's: waits of [p, p·(1 + 1.2)) before a try to acquire
 constexpr TimePoint kNever{};    // of renewed_at_
+constexpr Duration kClockJump = std::chrono::seconds(2);  // more than a time service slews between two renewals
 
 std::string TextAt(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -234,12 +235,17 @@ struct LeaderElector::Impl {
   std::thread thread;
   bool told_leading = false;  // these two: the thread's, or Stop's after it has ended
   std::string told_holder, told_problem;
+  std::optional<Duration> wall_ahead;  // of `clock`, when last looked at
 
+  std::chrono::system_clock::time_point Wall() const {
+    return settings.wall_time ? settings.wall_time() : std::chrono::system_clock::now();
+  }
   void Watch();
   void Run();
   void Tell();
   absl::StatusOr<LeaseRecord> Do(const LeaseMachine::Action& action);
   void LogProblem(const absl::Status& status);
+  void NoticeClock();
 };
 
 void LeaderElector::Impl::Watch() {
@@ -288,13 +294,28 @@ void LeaderElector::Impl::LogProblem(const absl::Status& status) {
   told_problem = problem;
 }
 
+// Elections do not mind, but certificates and tokens are judged by the wall clock, by us and by the API server.
+void LeaderElector::Impl::NoticeClock() {
+  const Duration ahead =
+      std::chrono::duration_cast<Duration>(Wall().time_since_epoch()) - clock.Now().time_since_epoch();
+  const Duration moved = wall_ahead ? ahead - *wall_ahead : Duration::zero();
+  wall_ahead = ahead;
+  if (moved < kClockJump && moved > -kClockJump) return;
+  LogWarning("the wall clock was set",
+             {{"by_s", Seconds(moved)},
+              {"means",
+               "times in status, Events and logs jump; elections and limits go on by the machine's own clock; "
+               "certificates and tokens may count as expired, or not valid yet"},
+              {"next", "if nobody meant to, look at the node's time service: timedatectl, chronyc tracking"}});
+}
+
 absl::StatusOr<LeaseRecord> LeaderElector::Impl::Do(const LeaseMachine::Action& action) {
   absl::StatusOr<ObjectPtr> object = absl::UnknownError("");
   if (action.kind == LeaseMachine::Action::Kind::kGet) {
     object = client->Get(kLeases, settings.namespace_name, settings.name);
   } else {
     LeaseRecord record = action.record;
-    record.renew_time = Rfc3339Micros(std::chrono::system_clock::now());
+    record.renew_time = Rfc3339Micros(Wall());
     if (record.acquire_time.empty()) record.acquire_time = record.renew_time;
     const std::string body = LeaseJson(settings, record);
     object = record.json.empty() ? client->Create(kLeases, settings.namespace_name, body)
@@ -323,6 +344,7 @@ void LeaderElector::Impl::Run() {
     if (action.kind != LeaseMachine::Action::Kind::kWait) {
       const TimePoint sent = clock.Now();
       const absl::StatusOr<LeaseRecord> outcome = Do(action);
+      NoticeClock();
       LogProblem(kube::IsNotFound(outcome.status()) && settings.may_create ? absl::OkStatus() : outcome.status());
       const std::lock_guard lock(mutex);
       machine.Answer(sent, clock.Now(), outcome);
@@ -357,7 +379,7 @@ void LeaderElector::Stop(bool release) {
     if (release && impl_->machine.Leading(impl_->clock.Now())) released = impl_->machine.Release();
   }
   if (!released) return;
-  released->renew_time = released->acquire_time = Rfc3339Micros(std::chrono::system_clock::now());
+  released->renew_time = released->acquire_time = Rfc3339Micros(impl_->Wall());
   const absl::StatusOr<ObjectPtr> answer = impl_->client->Update(
       kLeases, impl_->settings.namespace_name, impl_->settings.name, LeaseJson(impl_->settings, *released));
   if (answer.ok()) {

@@ -37,6 +37,8 @@ struct LeaseSettings {
   // Followers watch the Lease instead of reading it every 1 to 2.2 retry periods: they ask less, and learn of a release
   // at once, where the others take up to 4.4 s with the defaults.
   bool watch = false;
+  // For the times in records, which are for people, and to tell in the log when somebody sets it. Empty: the machine's.
+  std::function<std::chrono::system_clock::time_point()> wall_time;
 };
 absl::Status CheckLeaseSettings(const LeaseSettings& settings);
 

@@ -96,7 +96,9 @@ absl::Status DescribeHttpError(int code, std::string_view what, std::string_view
       const std::string reason = ReasonOf(code);
       why = StrCat("TLS: ", reason.empty() ? std::string(what) : reason);
       if (reason == "certificate verify failed") {
-        StrAppend(&why, ": the server's certificate has expired, is for another name, or is not signed by the CA of ",
+        StrAppend(&why,
+                  ": the server's certificate has expired (or is not valid yet: is this node's clock right?), is for "
+                  "another name, or is not signed by the CA of ",
                   source, "; compare certificate-authority and tls-server-name with openssl s_client -connect");
       } else {
         StrAppend(&why, ": the server may want a client certificate that ", source, " does not give");

@@ -169,7 +169,7 @@ void Program::MakeControllers() {
   reconciler.placement.host_model_dir = config_.host_model_dir;
   reconciler.record = [this](kube::Event event) { events_->Record(std::move(event)); };
   reconciler.metrics = &metrics_;
-  if (config_.leader_election) reconciler.operator_name = StrCat(config_.pod_namespace, "/", config_.lease_name);
+  reconciler.operator_name = StrCat(config_.pod_namespace, "/", config_.lease_name);
   reconciler_ =
       apply::AddReconciler(*manager_, connection_.client.get(), clock_, config_.workers, std::move(reconciler));
   manager_now_ = manager_.get();

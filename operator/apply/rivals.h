@@ -18,7 +18,7 @@ namespace patella::apply {
 
 class Rivals {
  public:
-  // `own`: "namespace/name" of this operator's Lease; "": there is no election, and nobody is a rival.
+  // `own`: "namespace/name" of this operator's Lease, elected or not; "": nobody is looked for, as in `patella up`.
   Rivals(kube::Client* client, const Clock& clock, std::string own);
 
   struct Verdict {

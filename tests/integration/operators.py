@@ -154,13 +154,16 @@ class Account:
 
 
 @contextlib.contextmanager
-def account(ns: kube.Namespace, rules: dict = RULES):
+def account(ns: kube.Namespace, rules: dict = RULES, may_be_refused: bool = False):
+    """Whatever is done with the account, a refused (403) call fails the test, but where the test is about that."""
     with kube.namespace() as own, tempfile.TemporaryDirectory(prefix="patella-operator-") as folder:
         made = Account(ns, own, pathlib.Path(folder))
         made.grant(rules)
         made.write_kubeconfig()
         try:
             yield made
+            if not may_be_refused and (refused := made.forbidden()):
+                raise AssertionError(f"refused: {refused}")
         finally:
             kube.kubectl("delete", "clusterrole,clusterrolebinding", own.name, "--wait=false")
 

@@ -34,7 +34,6 @@ class ElectionTest(unittest.TestCase):
                 ns.apply(sample("three"))
                 kube.eventually(lambda: len(deployments(ns)) == 3, seconds=120, of="work by the third")
                 self.assertEqual(own.leader().split("_")[0], "c")
-            self.assertEqual(own.forbidden(), [])
 
     def test_two_operators_by_mistake_of_which_one_elects_nobody_still_agree(self):
         with kube.namespace() as ns, account(ns) as own, own.operator("a"), own.operator("b", LEADER_ELECTION="false"):
@@ -43,6 +42,25 @@ class ElectionTest(unittest.TestCase):
             version = lambda: deployments(ns)[0]["metadata"]["generation"]
             kube.settled(version, still_s=2.0)
             self.assertLess(version(), 4)
+
+    def test_two_installations_by_mistake_one_works_and_the_other_says_so_until_the_first_is_gone(self):
+        with kube.namespace() as ns, account(ns) as own, own.operator("a", HOST_MODEL_DIR="/srv/models") as first:
+            ns.apply(sample(model={"name": "SmolLM2-135M-Instruct", "uri": "file://SmolLM2-135M-Instruct.Q4_1.gguf"}))
+            kube.eventually(lambda: len(operators.children(ns)) == 11, of=f"children; log:\n{first.text()}")
+            before = [d["metadata"]["resourceVersion"] for d in deployments(ns)]
+            with own.operator("b", LEASE_NAME="second", HOST_MODEL_DIR="/elsewhere") as second:
+                told = lambda: [e for e in ns.get("events")["items"] if e["reason"] == "AnotherOperator"]
+                event = kube.eventually(told, of=f"an event; log:\n{second.text()}")[0]
+                for part in (f"Lease {own.own.name}/{operators.LEASE}", "left to that one", "WATCH_NAMESPACES"):
+                    self.assertIn(part, event["message"])
+                kube.settled(lambda: [d["metadata"]["resourceVersion"] for d in deployments(ns)], still_s=6.0)
+                self.assertEqual([d["metadata"]["resourceVersion"] for d in deployments(ns)], before)
+                self.assertEqual(second.text().count("reason=AnotherOperator"), 1, second.text())
+
+                self.assertEqual(first.stop(), 0)
+                kube.eventually(lambda: "reason=TakenOver" in second.text(), 60, "the second takes over")
+                kube.eventually(lambda: [d["metadata"]["annotations"]["patella.dev/operator"] for d in deployments(ns)]
+                                == [f"{own.own.name}/second"], 60, f"its name; log:\n{second.text()}")
 
 
 class CredentialsTest(unittest.TestCase):

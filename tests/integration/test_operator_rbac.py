@@ -10,7 +10,7 @@ from operators import account, children, deployments, sample
 
 def forbidden_without(rule: tuple[str, int]) -> list[str]:
     """What the API server refuses an operator that lacks one rule, on the way through a deployment's life."""
-    with kube.namespace() as ns, account(ns, operators.without(*rule)) as own, own.operator():
+    with kube.namespace() as ns, account(ns, operators.without(*rule), may_be_refused=True) as own, own.operator():
         ns.apply(sample())
         return kube.eventually(own.forbidden, seconds=60, of=f"a 403 without {operators.RULES[rule[0]][rule[1]]}")
 

@@ -219,5 +219,31 @@ TEST(LeaderElectorTest, LeadsThroughAClientAndGivesTheLeaseUp) {
   b.Stop(false);
 }
 
+TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
+  MemoryClient client;
+  SteadyClock clock;
+  std::atomic<int> looks = 0, stopped = 0;
+  LeaseSettings settings = Settings("a", /*watch=*/false);
+  settings.duration = std::chrono::seconds(3);
+  settings.renew_deadline = std::chrono::seconds(2);
+  settings.retry_period = milliseconds(20);
+  settings.wall_time = [&] {  // set an hour back, once
+    const auto now = std::chrono::system_clock::now();
+    return ++looks < 10 ? now : now - std::chrono::hours(1);
+  };
+  testing::internal::CaptureStderr();
+  LeaderElector elector(&client, settings, clock, {.on_stopped = [&] { ++stopped; }});
+  elector.Start();
+  for (int i = 0; i < 500 && looks < 30; ++i) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_TRUE(elector.IsLeader());
+  EXPECT_EQ(stopped, 0);
+  elector.Stop(/*release=*/false);
+  const std::string log = testing::internal::GetCapturedStderr();
+  const size_t told = log.find("the wall clock was set");
+  ASSERT_NE(told, std::string::npos) << log;
+  EXPECT_EQ(log.find("the wall clock was set", told + 1), std::string::npos) << log;
+  EXPECT_NE(log.find("by_s=-36"), std::string::npos) << log;
+}
+
 }  // namespace
 }  // namespace patella::kube

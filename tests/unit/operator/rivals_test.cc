@@ -78,7 +78,7 @@ TEST_F(RivalsTest, WhatAnOperatorLeftThatIsGoneIsTakenOver) {
   EXPECT_FALSE(HandsOff({kTheirs})) << "its record stood still for longer than its duration: killed";
 }
 
-TEST_F(RivalsTest, WithoutAnElectionNobodyIsARival) {
+TEST_F(RivalsTest, WithoutANameOfOnesOwnNobodyIsARival) {
   Renew(1);
   EXPECT_FALSE(Rivals(&store_, clock_, "").Judge({kTheirs})->hands_off);
 }
