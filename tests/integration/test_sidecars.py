@@ -149,6 +149,14 @@ class Sidecars(unittest.TestCase):
                 self.change(ns, {"objectives": {"latency": latency}})
                 kube.eventually(lambda: len(self.status(ns).get("nearestFeasible", [])) == relaxations, 60, f"{relaxations} in nearestFeasible")
 
+            self.assertEqual(ns.get("inferencedeployment", NAME)["spec"]["replicas"], 1)
+            self.change(ns, {"scaling": {"minReplicas": 2}})
+            kube.eventually(lambda: ns.get("inferencedeployment", NAME)["spec"]["replicas"] == 2, 60, "the sidecar's write to /scale")
+            kube.eventually(lambda: ns.get("deployments", "-l", f"patella.dev/deployment={NAME}")["items"][0]["spec"]["replicas"] == 2, 60,
+                            "the operator's to the Deployment")
+            decided = lambda: [(d["from"], d["to"]) for d in self.status(ns)["decisions"] if d["what"] == "replicas"]
+            kube.eventually(lambda: decided() == [("1", "2")], 60, "the decision in status")
+
             refused = [r for r in ns.requests() if r["responseStatus"].get("code") == 403]
             self.assertEqual(refused, [], "every right that is used is given")
 
