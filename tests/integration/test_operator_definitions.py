@@ -65,6 +65,18 @@ class DefinitionsTest(unittest.TestCase):
             messages = [re.sub(r"^.*?why=", "", line) for line in said]
             self.assertEqual(len(messages), len(set(messages)), operator.text())
 
+    def test_definitions_and_sample_in_one_command_on_a_bare_server(self):
+        """kubectl looks every kind up before it sends anything, so on a server without the definitions the same command is given twice."""
+        kube.kubectl("delete", "crd", *NAMES)
+        both = ("apply", "-f", str(CRDS), "-f", str(ROOT / "deploy/samples/smollm2.yaml"))
+        with kube.namespace() as ns, account(ns) as own, own.operator(HOST_MODEL_DIR="/srv/models") as operator:
+            with self.assertRaisesRegex(kube.Refused, "ensure CRDs are installed first"):
+                ns.kubectl(*both)
+            kube.kubectl("wait", "--for=condition=Established", "crd", *NAMES)
+            ns.kubectl(*both)
+            operator.wait_ready()
+            kube.eventually(lambda: len(operators.children(ns)) == 11, of=f"all children; log:\n{operator.text()}")
+
 
 if __name__ == "__main__":
     unittest.main()
