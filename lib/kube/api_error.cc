@@ -204,7 +204,10 @@ bool IsExpired(const absl::Status& status) {
   const std::string reason = Reason(status);
   return HttpCode(status) == 410 || reason == "Expired" || reason == "Gone";
 }
-bool IsInvalid(const absl::Status& status) { return HttpCode(status) == 400 || HttpCode(status) == 422; }
+bool IsInvalid(const absl::Status& status) {
+  const int code = HttpCode(status);
+  return code == 400 || code == 413 || code == 422;
+}
 bool IsTooManyRequests(const absl::Status& status) { return HttpCode(status) == 429; }
 
 bool IsTooLargeResourceVersion(const absl::Status& status) {

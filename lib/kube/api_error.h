@@ -55,7 +55,7 @@ bool IsConflict(const absl::Status& status);  // resourceVersion is old, or anot
 bool IsForbidden(const absl::Status& status);
 bool IsUnauthorized(const absl::Status& status);
 bool IsExpired(const absl::Status& status);  // 410 in both shapes: the resource version or continue token is too old
-bool IsInvalid(const absl::Status& status);  // 400 or 422: repeating it will not help
+bool IsInvalid(const absl::Status& status);  // 400, 413 or 422: repeating it will not help
 bool IsTooManyRequests(const absl::Status& status);
 bool IsTooLargeResourceVersion(const absl::Status& status);  // this API server has not seen that version yet
 bool IsNamespaceTerminating(const absl::Status& status);

@@ -1,4 +1,5 @@
 // The example of lib/kube/README.md: labels every ConfigMap that has none with its size. Reads KUBECONFIG; Ctrl-C ends it.
+// README.md shows what is between its two marks, word for word (check_readme.py).
 #include <csignal>
 #include <iostream>
 
@@ -7,11 +8,27 @@
 
 namespace kube = patella::kube;
 
+namespace {
+
+int Fail(const absl::Status& status) {
+  std::cerr << status.message() << "\n";
+  return 1;
+}
+
+}  // namespace
+
 int main() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGINT);
+  sigaddset(&ends, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  const char* variable = std::getenv("KUBECONFIG");
+  const std::string path = variable == nullptr ? "" : variable;
   patella::SteadyClock clock;
-  const char* path = std::getenv("KUBECONFIG");
-  auto connection = kube::Connect(path == nullptr ? "" : path, clock);  // "" is in the cluster
-  if (!connection.ok()) return std::cerr << connection.status().message() << "\n", 1;
+  // README begins
+  auto connection = kube::Connect(path, clock);  // a kubeconfig's path; "" is in the cluster
+  if (!connection.ok()) return Fail(connection.status());
   kube::Client& client = *connection->client;
 
   kube::Manager manager(&client, clock);
@@ -27,14 +44,9 @@ int main() {
         return kube::ReconcileResult{};
       });
   controller.ReconcileOn(maps);
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGINT);
-  sigaddset(&ends, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  if (const auto started = manager.StartCaches(std::chrono::seconds(30)); !started.ok())
-    return std::cerr << started.message() << "\n", 1;
+  if (const auto started = manager.StartCaches(std::chrono::seconds(30)); !started.ok()) return Fail(started);
   manager.StartWorkers();
+  // README ends
   int signal = 0;
   sigwait(&ends, &signal);
   manager.Stop();

@@ -141,33 +141,52 @@ TEST(ConvergenceTest, PeersCertificatesThatAreDeletedOrChangedAreBackAtOnce) {
   EXPECT_EQ(value("tls.key"), third);
 }
 
-absl::Status Answer(int code, const char* reason) {
-  return kube::ToStatus({code, reason, "injected", {}, {}}, {"call", "things", "", kNamespace, "x", "test"});
+absl::Status Answer(int code, const char* reason, std::vector<kube::ApiErrorCause> causes = {}) {
+  return kube::ToStatus({code, reason, "injected", std::move(causes), {}},
+                        {"call", "things", "", kNamespace, "x", "test"});
 }
 
-class EachErrorTest : public ::testing::TestWithParam<int> {
- protected:
-  FaultyClient::Fault Fault() const {
-    switch (GetParam()) {
-      case 0:
-        return {kube::ConnectionError(kube::ConnectionFailure::kDropped, "injected"), /*after=*/true};
-      case 504:
-        return {Answer(504, "Timeout"), /*after=*/true};
-      case 404:
-        return {Answer(404, "NotFound")};
-      case 409:
-        return {Answer(409, "Conflict")};
-      default:
-        return {Answer(GetParam(), "Injected")};
-    }
-  }
+// What goes wrong at one call.
+struct Mishap {
+  const char* name;
+  absl::Status error;        // OK: the call itself succeeds
+  bool after = false;        // it takes effect, and the answer is lost
+  bool deletes_kin = false;  // just before, somebody deletes all children of the kind that the call is about
+};
 
+std::vector<Mishap> Mishaps() {
+  return {{"Dropped", kube::ConnectionError(kube::ConnectionFailure::kDropped, "injected"), true},
+          {"BadRequest400", Answer(400, "BadRequest")},
+          {"Unauthorized401", Answer(401, "Unauthorized")},
+          {"Forbidden403", Answer(403, "Forbidden")},
+          {"NamespaceTerminating403", Answer(403, "Forbidden", {{"NamespaceTerminating", "injected", ""}})},
+          {"NotFound404", Answer(404, "NotFound")},
+          {"Conflict409", Answer(409, "Conflict")},
+          {"AlreadyExists409", Answer(409, "AlreadyExists")},
+          {"Expired410", Answer(410, "Expired")},
+          {"TooLarge413", Answer(413, "RequestEntityTooLarge")},
+          {"Invalid422", Answer(422, "Invalid")},
+          {"TooManyRequests429", Answer(429, "TooManyRequests")},
+          {"InternalError500", Answer(500, "InternalError")},
+          {"ServiceUnavailable503", Answer(503, "ServiceUnavailable")},
+          {"Timeout504", Answer(504, "Timeout"), true},
+          {"ChildDeleted", absl::OkStatus(), false, true}};
+}
+
+class EachErrorTest : public ::testing::TestWithParam<Mishap> {
+ protected:
   // The first life of a deployment: made, then moved to another revision. Call number `fail_at` fails.
   std::string Live(int fail_at, int* calls) {
     World world(1);
-    world.client.Set([&, n = 0](std::string_view, const kube::Resource&) mutable -> FaultyClient::Fault {
+    world.client.Set([&, n = 0](std::string_view, const kube::Resource& resource) mutable -> FaultyClient::Fault {
       *calls = ++n;
-      return n == fail_at ? Fault() : FaultyClient::Fault{};
+      if (n != fail_at) return {};
+      const bool of_child = resource.kind != kube::kInferenceDeployments.kind;
+      const kube::Resource& kin = of_child ? resource : kube::kDeployments;
+      if (GetParam().deletes_kin) {
+        for (const std::string& name : world.Names(kin)) world.Delete(kin, name);
+      }
+      return {GetParam().error, GetParam().after};
     });
     world.Create();
     EXPECT_TRUE(world.Settle());
@@ -187,8 +206,8 @@ TEST_P(EachErrorTest, AtEachCallEndsInTheSameState) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Answers, EachErrorTest, ::testing::Values(0, 401, 403, 404, 409, 422, 500, 504),
-                         [](const auto& info) { return info.param == 0 ? "Dropped" : std::to_string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Answers, EachErrorTest, ::testing::ValuesIn(Mishaps()),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ConvergenceTest, ADeletedDeploymentLeavesNothing) {
   for (const uint64_t seed : Seeds(10)) {

@@ -177,7 +177,8 @@ class Server {
 };
 
 // Runs the probe to its end (or `most_s`); returns the virtual seconds it took. `look` is called after whatever happened.
-inline double Drive(Server& server, Probe& probe, double most_s = 3600, const std::function<void()>& look = [] {}) {
+inline double Drive(
+    Server& server, Probe& probe, double most_s = 3600, const std::function<void()>& look = [] {}) {
   double now_s = 0, next_tick_s = 0.02;
   const auto carry = [&](const std::vector<ProbeAction>& actions) {
     for (const ProbeAction& action : actions) {
