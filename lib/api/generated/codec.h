@@ -12,7 +12,7 @@
 
 namespace patella::api {
 
-inline constexpr char kSchemaHash[] = "b1c05c7c6c70";
+inline constexpr char kSchemaHash[] = "f7fb2481c507";
 
 const TextRule& NameRule(const InferenceDeployment&);
 void ReadBody(Section& s, InferenceDeployment* out);  // spec, status
