@@ -96,16 +96,17 @@ std::string ToJson(const Report& report) {
            {"cap", OrNull(report.law->cap)},
            {"error_ratio", report.law->error_ratio}};
   }
-  const json all = {{"title", report.title},
-                    {"verdict", report.verdict},
-                    {"points", points},
-                    {"law", law},
-                    {"knees", knees},
-                    {"limit", report.limit ? json(*report.limit) : json(nullptr)},
-                    {"bound_by", report.bound_by},
-                    {"arms", arms},
-                    {"how", how},
-                    {"note", report.note}};
+  json all = {{"title", report.title},
+              {"verdict", report.verdict},
+              {"points", points},
+              {"law", law},
+              {"knees", knees},
+              {"limit", report.limit ? json(*report.limit) : json(nullptr)},
+              {"bound_by", report.bound_by},
+              {"arms", arms},
+              {"how", how},
+              {"note", report.note}};
+  for (const auto& [name, url] : report.urls) all["urls"][name] = url;
   return all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

@@ -38,7 +38,17 @@ absl::Status Serve(LocalDeployment& local) {
   return absl::OkStatus();
 }
 
-absl::Status RunUp(LocalOptions options) {
+// Name and address of all that answers once the deployment is Ready.
+std::vector<std::pair<std::string, std::string>> UrlsOf(const LocalDeployment& local) {
+  const std::string admin = UrlOf(local.admin());
+  return {{"clients", UrlOf(local.listen())},
+          {"status_page", StrCat(admin, "/")},
+          {"metrics", StrCat(admin, "/metrics")},
+          {"healthz", StrCat(admin, "/healthz")},
+          {"readyz", StrCat(admin, "/readyz")}};
+}
+
+absl::Status RunUp(LocalOptions options, bool as_json) {
   CatchInterrupts();
   auto progress = std::make_unique<Progress>();
   options.interrupted = Interrupted;
@@ -51,8 +61,13 @@ absl::Status RunUp(LocalOptions options) {
     progress.reset();
     status = view.status();
     if (status.ok()) {
-      std::cout << ToText(ReportOf(*view, (*local)->deployment()), isatty(STDOUT_FILENO) != 0) << "\n"
-                << UrlsText(**local) << std::flush;
+      Report report = ReportOf(*view, (*local)->deployment());
+      report.urls = UrlsOf(**local);
+      if (as_json) {
+        std::cout << ToJson(report) << std::flush;
+      } else {
+        std::cout << ToText(report, isatty(STDOUT_FILENO) != 0) << "\n" << UrlsText(**local) << std::flush;
+      }
       status = Serve(**local);
       if (status.ok()) std::cerr << "stopping\n";
     }
@@ -66,6 +81,7 @@ absl::Status RunUp(LocalOptions options) {
 
 CLI::App* AddUp(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<LocalOptions>();
+  auto output = std::make_shared<std::string>("table");
   CLI::App* up = app.add_subcommand(
       "up", "Serve a model on this machine behind a tuned limit, from the YAML that a cluster takes");
   up->footer(
@@ -77,15 +93,19 @@ CLI::App* AddUp(CLI::App& app, int* exit_code) {
       "(~/.cache/patella/models; tools/fetch_model.sh puts the sample's there). pvc://, image:// and hf:// need a "
       "cluster.\n\n"
       "  patella up -f deploy/samples/smollm2.yaml\n"
-      "  patella up -f deploy/samples/smollm2.yaml --listen 0.0.0.0:8000 --admin 127.0.0.1:9000");
+      "  patella up -f deploy/samples/smollm2.yaml --listen 0.0.0.0:8000 --admin 127.0.0.1:9000\n"
+      "  patella up -f deploy/samples/smollm2.yaml --output json   # limit, points, knees, urls; then serves");
   up->add_option("-f,--file", options->file, "an InferenceDeployment, YAML or JSON")->required();
   up->add_option("--listen", options->listen, "address for clients; port 0: chosen by the kernel")
       ->capture_default_str();
   up->add_option("--admin", options->admin, "address for metrics, health and the status page")->capture_default_str();
   up->add_option("--programs", options->programs,
                  "folder of patella-engine and patella-sidecar; default: beside this program");
-  up->callback([options, exit_code] {
-    const absl::Status status = RunUp(*options);
+  up->add_option("--output", *output, "what is printed once ready: table, or json (one object; then it serves)")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  up->callback([options, output, exit_code] {
+    const absl::Status status = RunUp(*options, *output == "json");
     *exit_code = status.ok() ? kOk : Fail(status);
   });
   return up;

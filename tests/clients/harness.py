@@ -16,6 +16,7 @@ import urllib.request
 BIN = pathlib.Path(os.environ.get("PATELLA_BIN", pathlib.Path(__file__).parents[2] / "build/release/bin"))
 CACHE = pathlib.Path(os.environ.get("PATELLA_CACHE", pathlib.Path.home() / ".cache/patella"))
 MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+SAMPLE = pathlib.Path(__file__).parents[2] / "deploy/samples/smollm2.yaml"
 
 
 def free_port() -> int:
@@ -116,3 +117,67 @@ def tuned(engine, limit: int, attempts=3, **environment) -> Sidecar:
 def require_model():
     if not MODEL.exists():
         sys.exit(f"{MODEL} is missing: run tools/fetch_model.sh")
+
+
+def processes_with(text: str) -> list[int]:
+    """Process ids whose environment mentions `text`."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+class Up:
+    """`patella up` with the sample changed by (pattern, replacement) pairs."""
+
+    def __init__(self, *changes, model: pathlib.Path = MODEL, listen=None, arguments=()):
+        text = SAMPLE.read_text().replace("file://SmolLM2-135M-Instruct.Q4_1.gguf", f"file://{model}")
+        for pattern, replacement in changes:
+            text, n = re.subn(pattern, replacement, text)
+            assert n == 1, f"{pattern} stands {n} times in the sample"
+        self.folder = tempfile.TemporaryDirectory()
+        self.yaml = pathlib.Path(self.folder.name) / "deployment.yaml"
+        self.yaml.write_text(text)
+        self.mark = f"PATELLA_TEST_MARK={self.folder.name}"
+        self.ports = [free_port(), free_port()]
+        if listen:
+            self.ports[0] = listen
+        name, value = self.mark.split("=")
+        self.process = subprocess.Popen(
+            [BIN / "patella", "up", "-f", self.yaml, "--listen", f"127.0.0.1:{self.ports[0]}", "--admin", f"127.0.0.1:{self.ports[1]}", *arguments],
+            env={**os.environ, name: value}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def children(self) -> list[int]:
+        return [pid for pid in processes_with(self.mark) if pid != self.process.pid]
+
+    def child(self, program: str, seconds=30) -> int:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for pid in self.children():
+                try:
+                    if os.readlink(f"/proc/{pid}/exe").endswith(program):
+                        return pid
+                except OSError:
+                    pass
+            time.sleep(0.05)
+        raise TimeoutError(f"no {program}")
+
+    def measuring(self, seconds=60):
+        """Returns once the calibration has begun to send."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if status_of(f"http://127.0.0.1:{self.ports[1]}")["progress"]["phase"] == "ramp":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise TimeoutError("the ramp has not begun")
+
+    def end(self, seconds=120) -> tuple[int, str]:
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, err

@@ -59,6 +59,15 @@ TEST(OutputTest, JsonHasNullsForWhatIsUnknown) {
   EXPECT_NE(json.find("\"limit\": null"), std::string::npos) << json;
 }
 
+TEST(JsonTest, UrlsAreThereOnlyWhileSomethingServes) {
+  Report report;
+  EXPECT_EQ(ToJson(report).find("\"urls\""), std::string::npos);
+  report.urls = {{"clients", "http://127.0.0.1:8080"}, {"metrics", "http://127.0.0.1:8081/metrics"}};
+  const std::string json = ToJson(report);
+  EXPECT_NE(json.find("\"clients\": \"http://127.0.0.1:8080\""), std::string::npos) << json;
+  EXPECT_NE(json.find("\"metrics\": \"http://127.0.0.1:8081/metrics\""), std::string::npos) << json;
+}
+
 TEST(ExitCodeTest, EachWayToFailHasItsOwn) {
   EXPECT_EQ(ExitCodeOf(absl::OkStatus()), 0);
   EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("")), 2);
