@@ -142,10 +142,8 @@ format: setup-test ## Format all C++ with clang-format
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i
 
 .PHONY: tidy
-tidy: setup-test ## Look for bugs with clang-tidy in the .cc files changed since origin/main, or in FILES="a.cc b.cc"
+tidy: build ## Look for bugs with clang-tidy in the .cc files changed since origin/main, or in FILES="a.cc b.cc"
 	@tools/setup/install.sh tidy
-	@mkdir -p build
-	@[ -e $(BUILD)/build.ninja ] || cmake --preset $(PRESET) -DPATELLA_BUILD_TESTS=ON >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
 	@tools/tidy.sh $(BUILD) $(JOBS) $(FILES)
 
 .PHONY: clean

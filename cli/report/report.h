@@ -4,6 +4,7 @@
 // same bytes. The page loads nothing from anywhere: styles and charts (SVG) are in it. Units are in the names.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -71,8 +72,8 @@ struct Report {
   std::string arms_title;                                // "33 clients against a limit of 11"
   std::vector<std::pair<std::string, std::string>> how;  // how it was measured
   std::vector<std::string> next_commands;
-  std::vector<std::pair<std::string, std::string>> urls;  // what serves now: {"clients", "http://127.0.0.1:8080"}
-  std::string note;                                       // caveats, e.g. a noisy machine
+  std::map<std::string, std::string> urls;  // what serves now: {"clients", "http://127.0.0.1:8080"}
+  std::string note;                         // caveats, e.g. a noisy machine
 };
 
 std::string RenderHtml(const Report& report);

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <map>
 #include <memory>
 #include <thread>
 
@@ -19,12 +20,23 @@ namespace {
 
 constexpr auto kGrace = std::chrono::seconds(8);  // for each process, after SIGTERM
 
+// Name and address of all that answers once the deployment is Ready.
+std::map<std::string, std::string> UrlsOf(const LocalDeployment& local) {
+  const std::string admin = UrlOf(local.admin());
+  return {{"clients", UrlOf(local.listen())},
+          {"status_page", StrCat(admin, "/")},
+          {"metrics", StrCat(admin, "/metrics")},
+          {"healthz", StrCat(admin, "/healthz")},
+          {"readyz", StrCat(admin, "/readyz")}};
+}
+
 std::string UrlsText(const LocalDeployment& local) {
-  const std::string client = UrlOf(local.listen()), admin = UrlOf(local.admin());
+  const std::map<std::string, std::string> urls = UrlsOf(local);
   const std::string& model = local.deployment().spec.model.name;
-  return StrCat("clients      ", client, "  (TGI's routes, OpenAI's /v1, SageMaker's)\n", "status page  ", admin, "/\n",
-                "metrics      ", admin, "/metrics   health ", admin, "/healthz   ready ", admin, "/readyz\n",
-                "logs         ", local.log_folder(), "\n\n", "  curl ", client,
+  return StrCat("clients      ", urls.at("clients"), "  (TGI's routes, OpenAI's /v1, SageMaker's)\n", "status page  ",
+                urls.at("status_page"), "\n", "metrics      ", urls.at("metrics"), "   health ", urls.at("healthz"),
+                "   ready ", urls.at("readyz"), "\n", "logs         ", local.log_folder(), "\n\n", "  curl ",
+                urls.at("clients"),
                 "/v1/chat/completions -H 'Content-Type: application/json' \\\n    -d '{\"model\": \"", model,
                 "\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a knee?\"}], \"max_tokens\": 64}'\n\n",
                 "Ctrl-C stops it.\n");
@@ -36,16 +48,6 @@ absl::Status Serve(LocalDeployment& local) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
   return absl::OkStatus();
-}
-
-// Name and address of all that answers once the deployment is Ready.
-std::vector<std::pair<std::string, std::string>> UrlsOf(const LocalDeployment& local) {
-  const std::string admin = UrlOf(local.admin());
-  return {{"clients", UrlOf(local.listen())},
-          {"status_page", StrCat(admin, "/")},
-          {"metrics", StrCat(admin, "/metrics")},
-          {"healthz", StrCat(admin, "/healthz")},
-          {"readyz", StrCat(admin, "/readyz")}};
 }
 
 absl::Status RunUp(LocalOptions options, bool as_json) {
@@ -62,8 +64,8 @@ absl::Status RunUp(LocalOptions options, bool as_json) {
     status = view.status();
     if (status.ok()) {
       Report report = ReportOf(*view, (*local)->deployment());
-      report.urls = UrlsOf(**local);
       if (as_json) {
+        report.urls = UrlsOf(**local);
         std::cout << ToJson(report) << std::flush;
       } else {
         std::cout << ToText(report, isatty(STDOUT_FILENO) != 0) << "\n" << UrlsText(**local) << std::flush;

@@ -84,6 +84,13 @@ Reconciler::Reconciler(kube::Client* client, Caches caches, const Clock& clock, 
       executor_(client, caches_.children, clock, options_.wall_time),
       rivals_(client, clock, options_.operator_name) {}
 
+std::vector<kube::ObjectPtr> Reconciler::DeploymentsOf(const kube::Object& object) const {
+  for (kube::Cache* cache : caches_.children) {
+    if (cache->resource().kind == kube::kDeployments.kind) return cache->ByController(object.uid());
+  }
+  return {};
+}
+
 reconcile::Inputs Reconciler::InputsOf(const kube::Object& object, const api::InferenceDeployment& deployment) const {
   reconcile::Inputs inputs;
   inputs.deployment = deployment;
@@ -92,11 +99,7 @@ reconcile::Inputs Reconciler::InputsOf(const kube::Object& object, const api::In
   inputs.images = options_.images;
   inputs.generation = object.generation();
   inputs.deleting = object.deleting();
-  for (kube::Cache* cache : caches_.children) {
-    if (cache->resource().kind != kube::kDeployments.kind) continue;
-    for (const kube::ObjectPtr& child : cache->ByController(object.uid()))
-      inputs.revisions.push_back(RevisionFrom(*child));
-  }
+  for (const kube::ObjectPtr& child : DeploymentsOf(object)) inputs.revisions.push_back(RevisionFrom(*child));
   for (const kube::ObjectPtr& item : caches_.accelerator_classes->List()) {
     if (const auto parsed = AcceleratorClassFrom(*item); parsed.ok()) {
       inputs.accelerator_classes.push_back(*parsed);
@@ -149,24 +152,21 @@ void Reconciler::Record(const kube::Object& object, bool warning, std::string re
 
 void Reconciler::Tell(const kube::Object& object, const Plan& plan, const std::vector<Deed>& deeds,
                       const std::string& status_json) {
-  const auto record = [&](bool warning, std::string reason, std::string note) {
-    Record(object, warning, std::move(reason), std::move(note));
-  };
   for (const Deed& deed : deeds) {
     if (deed.resource.kind != kube::kDeployments.kind) continue;
     switch (deed.kind) {
       case Deed::Kind::kCreated:
-        record(false, "RevisionCreated", StrCat("Deployment ", deed.name, ": ", plan.choice));
+        Record(object, false, "RevisionCreated", StrCat("Deployment ", deed.name, ": ", plan.choice));
         break;
       case Deed::Kind::kScaled:
         for (const reconcile::RetainedDeployment& r : plan.retained) {
           if (r.name != deed.name) continue;
-          record(false, "RevisionScaled",
+          Record(object, false, "RevisionScaled",
                  StrCat("Deployment ", r.name, " is ", LabelOf(r.role), ", ", r.replicas, " replicas"));
         }
         break;
       case Deed::Kind::kDeleted:
-        record(false, "RevisionRemoved", StrCat("Deployment ", deed.name, " has no pods left"));
+        Record(object, false, "RevisionRemoved", StrCat("Deployment ", deed.name, " has no pods left"));
         break;
       case Deed::Kind::kChanged:
         break;
@@ -180,7 +180,7 @@ void Reconciler::Tell(const kube::Object& object, const Plan& plan, const std::v
     const bool another = before.value("reason", "") != after.value("reason", "");
     if (before.empty() && !(is_bad && story.warn_if)) continue;  // a beginning is no news
     if (is_bad ? (!was_bad || (another && story.warn_if)) : was_bad) {
-      record(is_bad, is_bad ? story.bad : story.good,
+      Record(object, is_bad, is_bad ? story.bad : story.good,
              StrCat(after.value("reason", ""), ": ", after.value("message", "")));
     }
   }
@@ -204,12 +204,9 @@ void Reconciler::Gone(const kube::ObjectKey& key) {
 absl::StatusOr<bool> Reconciler::HandsOff(const kube::Object& object) {
   if (options_.operator_name.empty()) return false;
   std::set<std::string> names;
-  for (kube::Cache* cache : caches_.children) {
-    if (cache->resource().kind != kube::kDeployments.kind) continue;
-    for (const kube::ObjectPtr& child : cache->ByController(object.uid())) {
-      const std::string name = AnnotationOf(*child, render::kOperatorAnnotation);
-      if (!name.empty()) names.insert(name);
-    }
+  for (const kube::ObjectPtr& child : DeploymentsOf(object)) {
+    const std::string name = AnnotationOf(*child, render::kOperatorAnnotation);
+    if (!name.empty()) names.insert(name);
   }
   PATELLA_ASSIGN_OR_RETURN(const Rivals::Verdict verdict, rivals_.Judge(names));
   const std::lock_guard lock(mutex_);

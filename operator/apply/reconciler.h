@@ -51,6 +51,7 @@ class Reconciler {
   reconcile::Inputs InputsOf(const kube::Object& object, const api::InferenceDeployment& deployment) const;
 
  private:
+  std::vector<kube::ObjectPtr> DeploymentsOf(const kube::Object& object) const;  // its, as cached
   reconcile::Plan PlanOf(const kube::Object& object) const;
   absl::Status WriteStatus(const reconcile::Plan& plan, const kube::Object& object);
   void Record(const kube::Object& object, bool warning, std::string reason, std::string note);

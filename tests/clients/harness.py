@@ -178,6 +178,18 @@ class Up:
             time.sleep(0.05)
         raise TimeoutError("the ramp has not begun")
 
+    def left_behind(self, taken=()) -> list[str]:
+        """Processes that still run and ports that are still held, but those of `taken`."""
+        found = [f"process {pid}" for pid in self.children()]
+        for port in set(self.ports) - set(taken):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    s.bind(("127.0.0.1", port))
+                except OSError:
+                    found.append(f"port {port}")
+        return found
+
     def end(self, seconds=120) -> tuple[int, str]:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, err

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <future>
 #include <map>
 
 #include "lib/kube/memory_client.h"
@@ -222,19 +224,22 @@ TEST(LeaderElectorTest, LeadsThroughAClientAndGivesTheLeaseUp) {
 TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
   MemoryClient client;
   SteadyClock clock;
-  std::atomic<int> looks = 0, stopped = 0;
+  int looks = 0;  // the elector's thread's
+  std::promise<void> enough;
+  std::atomic<int> stopped = 0;
   LeaseSettings settings = Settings("a", /*watch=*/false);
   settings.duration = std::chrono::seconds(3);
   settings.renew_deadline = std::chrono::seconds(2);
   settings.retry_period = milliseconds(20);
   settings.wall_time = [&] {  // set an hour back, once
+    if (++looks == 30) enough.set_value();
     const auto now = std::chrono::system_clock::now();
-    return ++looks < 10 ? now : now - std::chrono::hours(1);
+    return looks < 10 ? now : now - std::chrono::hours(1);
   };
   testing::internal::CaptureStderr();
   LeaderElector elector(&client, settings, clock, {.on_stopped = [&] { ++stopped; }});
   elector.Start();
-  for (int i = 0; i < 500 && looks < 30; ++i) std::this_thread::sleep_for(milliseconds(10));
+  ASSERT_EQ(enough.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready) << "it stopped renewing";
   EXPECT_TRUE(elector.IsLeader());
   EXPECT_EQ(stopped, 0);
   elector.Stop(/*release=*/false);

@@ -154,6 +154,8 @@ struct Mishap {
   bool deletes_kin = false;  // just before, somebody deletes all children of the kind that the call is about
 };
 
+void PrintTo(const Mishap& mishap, std::ostream* out) { *out << mishap.name; }
+
 std::vector<Mishap> Mishaps() {
   return {{"Dropped", kube::ConnectionError(kube::ConnectionFailure::kDropped, "injected"), true},
           {"BadRequest400", Answer(400, "BadRequest")},

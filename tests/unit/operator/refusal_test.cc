@@ -36,6 +36,8 @@ struct Refusal {
   const char* expected;  // status and reason of Stalled
 };
 
+void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
+
 class RefusalTest : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(RefusalTest, OfADeploymentIsTheConditionStalledUntilItIsTaken) {
