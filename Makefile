@@ -116,7 +116,7 @@ bench-accuracy: build model clients ## The engine's error against float weights,
 	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin tools/setup/in_venv.sh python-llamacpp tests/bench/compare_accuracy.py
 
 .PHONY: soak
-soak: accept build kubernetes ## The long tests, and those that assert times
+soak: demo accept bench-accuracy build kubernetes ## The long tests, and those that assert times
 	@cd $(BUILD) && ctest --output-on-failure -L soak -j1
 
 .PHONY: sanitize

@@ -167,7 +167,10 @@ std::string Plot::CalloutsRightBelow() const {
   for (const Label& label : sorted)
     lines.push_back(std::max(label.y + 26, lines.empty() ? 0 : lines.back() + kLabelHeight));
   double limit = kBottom - 8;
-  for (size_t i = lines.size(); i-- > 0; limit -= kLabelHeight) lines[i] = std::min(lines[i], limit);
+  for (size_t i = lines.size(); i-- > 0;) {
+    lines[i] = std::min(lines[i], limit);
+    limit -= kLabelHeight;
+  }
   std::string leaders, labels;
   for (size_t i = 0; i < sorted.size(); ++i) {
     const Label& label = sorted[i];

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/serve/prompts.h"
+#include "engine/serve/routes.h"
 #include "lib/base/logging.h"
 #include "lib/base/text.h"
 #include "lib/metrics/metrics.h"
@@ -19,21 +20,6 @@ using OrderedJson = nlohmann::ordered_json;
 constexpr Duration kStuck = std::chrono::seconds(30);     // no forward pass takes so long
 constexpr Duration kLastBytes = std::chrono::seconds(2);  // for cancelled requests to tell their clients
 constexpr char kShuttingDown[] = "the engine is shutting down";
-constexpr char kRoutes[] =
-    "GET /, /info, /health, /ping, /metrics, /v1/models; POST /, /generate, /generate_stream, /tokenize, "
-    "/chat_tokenize, /invocations, /v1/completions, /v1/chat/completions";
-
-const std::unordered_map<std::string_view, Route> kGenerateRoutes = {{"/", Route::kCompat},
-                                                                     {"/generate", Route::kGenerate},
-                                                                     {"/generate_stream", Route::kGenerateStream},
-                                                                     {"/invocations", Route::kInvocations},
-                                                                     {"/v1/completions", Route::kCompletions},
-                                                                     {"/v1/chat/completions", Route::kChat}};
-
-bool IsGetRoute(std::string_view path) {
-  return path == "/" || path == "/info" || path == "/health" || path == "/ping" || path == "/metrics" ||
-         path == "/v1/models";
-}
 
 absl::StatusOr<wire::GenerateCall> Parse(Route route, const std::string& body) {
   if (route == Route::kCompletions) return wire::ParseCompletionCall(body);
@@ -73,22 +59,25 @@ void Service::ReplyError(http::Exchange& exchange, ErrorKind kind, std::string_v
 
 void Service::Handle(http::Request request, std::shared_ptr<http::Exchange> exchange) {
   const std::string path(request.path());
-  const bool is_get = request.method == "GET" || request.method == "HEAD";
-  const auto generate = kGenerateRoutes.find(path);
-  const bool tokenizes = path == "/tokenize" || path == "/chat_tokenize";
-  if (is_get && IsGetRoute(path)) return HandleGet(request, *exchange);
-  if (request.method == "POST" && generate != kGenerateRoutes.end()) {
-    return HandleGenerate(generate->second, request, std::move(exchange));
+  if (const HttpRoute* route = FindRoute(request.method, path)) {
+    switch (route->kind) {
+      case HttpRoute::Kind::kRead:
+        return HandleGet(request, *exchange);
+      case HttpRoute::Kind::kTokenize:
+      case HttpRoute::Kind::kChatTokenize:
+        return HandleTokenize(request, *exchange, route->kind == HttpRoute::Kind::kChatTokenize);
+      case HttpRoute::Kind::kGenerate:
+        return HandleGenerate(route->generates, request, std::move(exchange));
+    }
   }
-  if (request.method == "POST" && tokenizes) return HandleTokenize(request, *exchange, path == "/chat_tokenize");
-  if (IsGetRoute(path) || generate != kGenerateRoutes.end() || tokenizes) {
-    http::Response response =
-        wire::ErrorResponse(ErrorKind::kNotFound, request.method + " is not allowed on " + path, path);
-    response.status = 405;
-    response.headers.Set("Allow", IsGetRoute(path) ? (path == "/" ? "GET, HEAD, POST" : "GET, HEAD") : "POST");
-    return exchange->Send(std::move(response));
-  }
-  ReplyError(*exchange, ErrorKind::kNotFound, "no route " + path + "; there are: " + kRoutes, path);
+  const std::string methods = MethodsOf(path);
+  if (methods.empty())
+    return ReplyError(*exchange, ErrorKind::kNotFound, "no route " + path + "; there are: " + RoutesText(), path);
+  http::Response response =
+      wire::ErrorResponse(ErrorKind::kNotFound, request.method + " is not allowed on " + path, path);
+  response.status = 405;
+  response.headers.Set("Allow", methods);
+  exchange->Send(std::move(response));
 }
 
 std::string Service::InfoBody() const {

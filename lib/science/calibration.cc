@@ -14,7 +14,6 @@ namespace {
 
 constexpr int kMaxVerifications = 3;
 constexpr double kSettled = 0.10;    // verify again only if the limit would rise by more than that
-constexpr double kKvShare = 0.95;    // beyond it engines preempt
 constexpr double kRampShare = 0.35;  // of the budget, for one pass
 constexpr double kRampMax_s = 30;
 constexpr double kLeastForVerify_s = 6, kVerifyMax_s = 20;

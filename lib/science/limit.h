@@ -12,6 +12,8 @@
 
 namespace patella::science {
 
+inline constexpr double kKvShare = 0.95;  // of the KV cache's requests that a limit may use: beyond it engines preempt
+
 enum class BoundBy { kTimePerOutputToken, kTimeToFirstToken, kEndToEnd, kKvCapacity, kTimeout, kKnee, kCeiling };
 std::string_view NameOf(BoundBy bound);  // "TimePerOutputToken", …, "KvCapacity", "Timeout", "Knee", "Ceiling"
 

@@ -12,7 +12,6 @@ namespace patella::science {
 namespace {
 
 constexpr double kQuantileOverMean = 1.05;  // of time per output token at p90, as servers of steady load show
-constexpr double kKvShare = 0.95;           // beyond it engines preempt
 
 const Measured* FindMeasured(const PlanInputs& inputs, const Accelerator& accelerator, int degree) {
   for (const Measured& m : inputs.measured) {

@@ -99,7 +99,7 @@ StepModel StepModelOf(const Law& law) { return {.points = {{1, law.MsPerToken(1)
 LimitTracker::LimitTracker(TrackConfig config)
     : config_(std::move(config)),
       limit_(std::clamp(config_.start, 1, std::max(1, config_.most))),
-      payload_{static_cast<double>(config_.input_tokens), static_cast<double>(config_.output_tokens)},
+      payload_(config_.payload),
       recent_(config_.targets.size()) {
   for (const Target& target : config_.targets) {
     const double deviation = PriorDeviation(target.metric);
@@ -245,7 +245,7 @@ TrackMove LimitTracker::MoveTo(int limit, const std::string& reason, std::string
   return {limit, reason, std::move(evidence)};
 }
 
-TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, double now_s) {
+TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, std::optional<Payload> workload, double now_s) {
   std::vector<Spread> spreads;
   for (const Target& target : targets) {
     Spread spread{.mean = 0, .variance = std::pow(PriorDeviation(target.metric), 2), .streams = kPriorStreams};
@@ -254,14 +254,15 @@ TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, double n
     }
     spreads.push_back(spread);
   }
-  const bool same_targets = config_.targets == targets;
+  const bool only_bounds = config_.targets == targets && !workload;
+  if (workload) payload_ = *workload;
   config_.targets = std::move(targets);
   config_.most = std::max(1, most);
   spreads_ = std::move(spreads);
   recent_.assign(config_.targets.size(), {});
   promises_.clear();
   // A ceiling only cuts; what else the limit should be is for the ticks under load to say.
-  if (config_.targets.empty() || same_targets) {
+  if (config_.targets.empty() || only_bounds) {
     return limit_ > config_.most ? MoveTo(config_.most, "ceiling", "", now_s) : TrackMove{};
   }
   return MoveTo(Best(), "objectives", "", now_s);

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ namespace patella::science {
 // A typical request, tokens.
 struct Payload {
   double input_tokens = 256, output_tokens = 256;
+  bool operator==(const Payload&) const = default;
 };
 
 // f and p: what one step of the server costs.
@@ -50,11 +52,11 @@ StepModel StepModelOf(const Law& law);
 
 struct TrackConfig {
   StepModel model;
-  int input_tokens = 256, output_tokens = 256;  // what the model was calibrated with
-  std::vector<Target> targets;                  // at least one, else the limit stays
-  int believed = 1;                             // the calibrated limit
-  int start = 1;                                // where to begin: `believed`, or less after a restart
-  int most = 1;                                 // by ceiling and KV cache
+  Payload payload;              // what the model was calibrated with
+  std::vector<Target> targets;  // at least one, else the limit stays
+  int believed = 1;             // the calibrated limit
+  int start = 1;                // where to begin: `believed`, or less after a restart
+  int most = 1;                 // by ceiling and KV cache
 };
 
 // One request that ended. Values ≤ 0: not known.
@@ -80,8 +82,8 @@ class LimitTracker {
   void OnStream(const TrackedStream& stream);
   TrackMove OnTick(int in_flight, double now_s);  // about once a second
 
-  // The user wants something else: other targets, or another ceiling. What was learned of the server stays.
-  TrackMove Retarget(std::vector<Target> targets, int most, double now_s);
+  // The user wants something else: other targets or another ceiling, or expects other requests. What was learned of the server stays.
+  TrackMove Retarget(std::vector<Target> targets, int most, std::optional<Payload> workload, double now_s);
 
   int limit() const { return limit_; }
   // Under the limit in force, fully used, enough streams have ended for the guard to judge, and every target held.

@@ -114,11 +114,10 @@ class SidecarImpl final : public Sidecar {
     ClusterHooks hooks;
     hooks.report = [this] { return Report(); };
     hooks.story = [this] { return Story(); };
-    hooks.on_policy = [this](const TunerPolicy& policy) {
-      config_.tuner.mode = policy.mode;
-      config_.tuner.targets = policy.targets;
-      config_.tuner.ceiling = policy.ceiling;
-      Do(tuner_->Follow(policy, Now()));
+    hooks.on_policy = [this](const ReplicaPolicy& policy) {
+      static_cast<TunerPolicy&>(config_.tuner) = policy.tuner;
+      proxy_->SetQueue({.max_requests = policy.queue_max_requests, .max_wait = policy.queue_max_wait});
+      Do(tuner_->Follow(policy.tuner, Now()));
     };
     config_.cluster.metrics = &metrics_->all();
     PATELLA_ASSIGN_OR_RETURN(cluster_, ClusterLink::Start(loop_, config_.cluster, std::move(hooks)));

@@ -30,18 +30,6 @@ constexpr auto kReportPeriod = std::chrono::seconds(1);
 constexpr Duration kLeaseDuration = std::chrono::seconds(45), kRenewDeadline = std::chrono::seconds(40),
                    kRenewPeriod = std::chrono::seconds(15);
 
-TunerPolicy PolicyOf(const api::InferenceDeploymentSpec& spec) {
-  TunerPolicy policy;
-  policy.mode = spec.tuning.mode == api::TuningMode::kAuto     ? TuningMode::kAuto
-                : spec.tuning.mode == api::TuningMode::kAdvise ? TuningMode::kAdvise
-                                                               : TuningMode::kOff;
-  for (const api::LatencyObjective& o : spec.objectives.latency)
-    policy.targets.push_back(
-        {std::string(api::NameOf(o.metric)), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
-  policy.ceiling = spec.max_concurrent_requests.value_or(0);
-  return policy;
-}
-
 class Link final : public ClusterLink {
  public:
   Link(http::Loop& loop, ClusterOptions options, ClusterHooks hooks)
@@ -152,7 +140,7 @@ class Link final : public ClusterLink {
                  {{"error", object.status()}});
       return;
     }
-    const TunerPolicy policy = PolicyOf(object->spec);
+    const ReplicaPolicy policy = PolicyOf(object->spec);
     {
       const std::lock_guard lock(mutex_);
       object_ = *std::move(object);
@@ -240,7 +228,7 @@ class Link final : public ClusterLink {
   std::condition_variable changed_;
   bool stopping_ = false, woken_ = false;
   std::optional<api::InferenceDeployment> object_;
-  std::optional<TunerPolicy> policy_;
+  std::optional<ReplicaPolicy> policy_;
   std::optional<Question> question_;
   PeerReport report_;
   TunerStory story_;

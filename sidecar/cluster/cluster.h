@@ -1,6 +1,6 @@
 // A sidecar's place in a cluster: follows its InferenceDeployment, takes part in the election, and writes what the elected one writes.
 //
-// The object is watched; what it says about targets, ceiling and mode is handed to the loop at once. Lease NAME-autotuner elects one sidecar
+// The object is watched; what a running replica can follow (ReplicaPolicy) is handed to the loop at once. Lease NAME-autotuner elects one sidecar
 // of the deployment, over all revisions; it asks the others for their reports and applies the autotuner's part of status, and /scale. While
 // the API server is away everything goes on with what is known, and what was missed is written after. No traffic waits for anything here.
 //
@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "lib/http/loop.h"
 #include "lib/metrics/metrics.h"
+#include "sidecar/cluster/policy.h"
 #include "sidecar/cluster/report.h"
-#include "sidecar/tuner/options.h"
 
 namespace patella::sidecar {
 
@@ -28,9 +28,9 @@ struct ClusterOptions {
 };
 
 struct ClusterHooks {
-  std::function<PeerReport()> report;                 // on the loop's thread
-  std::function<TunerStory()> story;                  // on the loop's thread
-  std::function<void(const TunerPolicy&)> on_policy;  // on the loop's thread; when it is another than before
+  std::function<PeerReport()> report;                   // on the loop's thread
+  std::function<TunerStory()> story;                    // on the loop's thread
+  std::function<void(const ReplicaPolicy&)> on_policy;  // on the loop's thread; when it is another than before
 };
 
 class ClusterLink {

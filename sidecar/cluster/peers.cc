@@ -22,7 +22,6 @@ namespace patella::sidecar {
 namespace {
 
 namespace pb = patella::sidecar::v1;
-constexpr auto kCallTimeout = std::chrono::seconds(1);
 constexpr size_t kMostPeers = 256;
 
 struct Certificates {
@@ -89,7 +88,7 @@ class GrpcPeers final : public Peers {
       : options_(std::move(options)), service_(std::move(own)) {}
 
   ~GrpcPeers() override {
-    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kCallTimeout);
+    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + options_.patience);
   }
 
   absl::Status Begin() {
@@ -117,7 +116,7 @@ class GrpcPeers final : public Peers {
       auto& stub = stubs_[address];
       if (stub == nullptr) stub = pb::TunerPeer::NewStub(Channel(address));
       auto call = std::make_unique<Call>();
-      call->context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+      call->context.set_deadline(std::chrono::system_clock::now() + options_.patience);
       call->reader = stub->AsyncGetReport(&call->context, {}, &queue);
       call->reader->Finish(&call->reply, &call->status, call.get());
       calls.push_back(std::move(call));
@@ -143,7 +142,7 @@ class GrpcPeers final : public Peers {
     if (!now.ok() || *now == certificates_) return;
     certificates_ = *now;
     stubs_.clear();
-    server_->Shutdown(std::chrono::system_clock::now() + kCallTimeout);
+    server_->Shutdown(std::chrono::system_clock::now() + options_.patience);
     server_.reset();
     const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
     if (const absl::Status status = Serve(StrCat(host, ":", port_)); !status.ok())

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/clock.h"
 #include "sidecar/cluster/report.h"
 
 namespace patella::sidecar {
@@ -19,7 +20,8 @@ struct PeerOptions {
   std::string certificates;  // folder with ca.crt, tls.crt and tls.key; "": plain text
   // Whom to ask: addresses, comma-separated; or a headless Service's DNS name and port, "NAME-pods.NS.svc:8082", which is each of its pods.
   std::string peers;
-  std::string server_name;  // that the certificates are made out to: "NAME-pods.NS.svc"
+  std::string server_name;                      // that the certificates are made out to: "NAME-pods.NS.svc"
+  Duration patience = std::chrono::seconds(1);  // of Ask, for all answers together
 };
 
 class Peers {
@@ -28,7 +30,7 @@ class Peers {
   static absl::StatusOr<std::unique_ptr<Peers>> Start(PeerOptions options, std::function<PeerReport()> own);
   virtual ~Peers() = default;
 
-  // Reports of all that answer within a second, without `self`. Blocks.
+  // Reports of all that answer in time, without `self`. Blocks.
   virtual std::vector<PeerReport> Ask(const std::string& self) = 0;
   // Looks whether the certificates were renewed. Once a minute is enough; on the thread that asks.
   virtual void FollowCertificates() = 0;

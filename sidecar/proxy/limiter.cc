@@ -25,7 +25,7 @@ Limiter::Id Limiter::Enter(RequestCost cost, TimePoint now, Decided decided) {
     Admit(id, cost);
     decided(id, Verdict::kAdmitted);
   } else if (queued() < queue_options_.max_requests) {
-    waiting_.push_back({id, cost, now + queue_options_.max_wait, std::move(decided)});
+    waiting_.push_back({id, cost, now, std::move(decided)});
   } else {
     decided(id, Verdict::kFull);
   }
@@ -58,9 +58,10 @@ void Limiter::SetBudgets(Budgets budgets) {
   AdmitWaiting();
 }
 
+void Limiter::SetQueue(QueueOptions queue) { queue_options_ = queue; }
+
 void Limiter::Tick(TimePoint now) {
-  // All wait equally long, so the queue is ordered by deadline too.
-  while (!waiting_.empty() && waiting_.front().deadline <= now) {
+  while (!waiting_.empty() && waiting_.front().since + queue_options_.max_wait <= now) {
     const Waiting late = std::move(waiting_.front());
     waiting_.pop_front();
     late.decided(late.id, Verdict::kTimedOut);

@@ -39,7 +39,7 @@ enum class Verdict {
 
 struct QueueOptions {
   int max_requests = 0;  // 0: no queue
-  Duration max_wait{0};  // from entering; an absolute deadline that no reshuffling extends
+  Duration max_wait{0};  // from entering
 };
 
 class Limiter {
@@ -60,6 +60,7 @@ class Limiter {
   void Leave(Id id);
 
   void SetBudgets(Budgets budgets);
+  void SetQueue(QueueOptions queue);  // those who wait are not sent away, and wait no longer than is allowed now
   void Tick(TimePoint now);  // refuses those who have waited too long; call every few milliseconds while queued() > 0
 
   const Budgets& budgets() const { return budgets_; }
@@ -76,7 +77,7 @@ class Limiter {
   struct Waiting {
     Id id;
     RequestCost cost;
-    TimePoint deadline;
+    TimePoint since;
     Decided decided;
   };
 

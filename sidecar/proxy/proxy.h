@@ -57,6 +57,7 @@ class Proxy {
   void Close(Refusal why, std::string message, int retry_after_seconds);
 
   void SetBudgets(Budgets budgets);
+  void SetQueue(QueueOptions queue) { limiter_.SetQueue(queue); }
 
   const Limiter& limiter() const { return limiter_; }
   int64_t admitted_total() const { return admitted_total_; }

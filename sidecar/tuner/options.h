@@ -20,19 +20,16 @@ enum class TuningMode {
 struct TunerPolicy {
   TuningMode mode = TuningMode::kAuto;
   std::vector<TargetView> targets;
-  int ceiling = 0;  // 0: none
+  std::string knee_definition = "Utilization";  // where there is no target: HalfLatency | Kleinrock | Utilization
+  double knee_utilization = 0.7;                // for Utilization
+  int input_tokens = 256;                       // of a typical request
+  int output_tokens = 256;
+  int ceiling = 0;                // MAX_CONCURRENT_REQUESTS; 0: none
+  double max_calibration_s = 90;  // of the next calibration
   bool operator==(const TunerPolicy&) const = default;
 };
 
-struct TunerOptions {
-  TuningMode mode = TuningMode::kAuto;
-  std::vector<TargetView> targets;
-  std::string knee_definition = "Utilization";  // HalfLatency | Kleinrock | Utilization
-  double knee_utilization = 0.7;                // for Utilization
-  int input_tokens = 256;
-  int output_tokens = 256;
-  int ceiling = 0;  // MAX_CONCURRENT_REQUESTS; 0: none
-  double max_calibration_s = 90;
+struct TunerOptions : TunerPolicy {
   uint64_t seed = 1;
   Learned resumed;  // what a restart remembers of a calibration with the same settings; limit 0: nothing
   // One of several replicas, kept running by others: it asks its peers before it measures, and what fails is tried again here, because

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/science/knee.h"
+#include "lib/science/limit.h"
 #include "sidecar/tuner/tuner_parts.h"
 
 namespace patella::sidecar {
@@ -14,6 +16,10 @@ namespace {
 
 constexpr size_t kMaxDecisions = 10;
 constexpr double kBudgetDeadBand = 0.1;
+
+std::string TextOf(const science::Payload& workload) {
+  return absl::StrFormat("requests of %.0f + %.0f tokens", workload.input_tokens, workload.output_tokens);
+}
 
 }  // namespace
 
@@ -23,14 +29,18 @@ std::string_view NameOf(TunerState state) {
 }
 
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
-  view_.targets = options_.targets;
-  view_.ceiling = options_.ceiling;
-  view_.input_tokens = options_.input_tokens;
-  view_.output_tokens = options_.output_tokens;
+  ShowOptions();
   view_.message = "waiting for the engine";
 }
 
 Tuner::~Tuner() = default;
+
+void Tuner::ShowOptions() {
+  view_.targets = options_.targets;
+  view_.ceiling = options_.ceiling;
+  view_.input_tokens = options_.input_tokens;
+  view_.output_tokens = options_.output_tokens;
+}
 
 void Tuner::ShowKnees() {
   view_.knees.clear();
@@ -50,15 +60,8 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   view_.failure = failures_ = 0;
   view_.calibration_seconds = options_.mode == TuningMode::kOff ? 0 : now_s - calibration_began_s_;
   MoveLimit(limit, reason, evidence, now_s);
-  view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
   users_admitted_ = true;
-  if (options_.mode == TuningMode::kAdvise) {
-    const int enforced = CeilingOf(options_);
-    view_.message =
-        absl::StrCat("advice: limit ", limit, ", bound by ", view_.bound_by, "; enforced is the ceiling of ", enforced);
-    return {SetLimit{enforced}, AdmitUsers{}};
-  }
-  TunerActions actions = {SetLimit{limit, PromptBudget()}, AdmitUsers{}};
+  TunerActions actions = {LimitInForce(), AdmitUsers{}};
   if (options_.mode == TuningMode::kAuto && reason != "resumed") actions.push_back(Save{});
   if (std::exchange(policy_changed_, false)) {
     for (TunerAction& action : Enforce(now_s)) actions.push_back(std::move(action));
@@ -66,7 +69,13 @@ TunerActions Tuner::BecomeReady(int limit, const std::string& confidence, const 
   return actions;
 }
 
-void Tuner::FollowCeiling() {
+science::Payload Tuner::Workload() const {
+  return {static_cast<double>(options_.input_tokens), static_cast<double>(options_.output_tokens)};
+}
+
+void Tuner::FollowBounds() {
+  if (facts_.kv_capacity_tokens > 0)
+    view_.cap = static_cast<double>(facts_.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
   const int ceiling = CeilingOf(options_);
   const int engine = facts_.max_concurrent_requests;
   // An engine that takes its limit from us is no bound: it follows.
@@ -78,52 +87,106 @@ void Tuner::FollowCeiling() {
 }
 
 TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
-  if (policy == TunerPolicy{options_.mode, options_.targets, options_.ceiling}) return {};
-  options_.mode = policy.mode;
-  options_.targets = view_.targets = policy.targets;
-  options_.ceiling = view_.ceiling = policy.ceiling;
-  FollowCeiling();
+  TunerPolicy& own = options_;
+  if (policy == own) return {};
+  own = policy;
+  ShowOptions();
+  FollowBounds();
   if (users_admitted_) return Enforce(now_s);
   policy_changed_ = true;
   if (retry_at_s_ < kNever) return Start(now_s);  // what failed may succeed under other objectives
   return {};
 }
 
+// Sets what the mode makes of the view's limit, and says so.
+SetLimit Tuner::LimitInForce() {
+  view_.message = absl::StrCat("limit ", view_.limit, ", bound by ", view_.bound_by);
+  if (options_.mode != TuningMode::kAdvise) return {view_.limit, PromptBudget()};
+  const int ceiling = CeilingOf(options_);
+  view_.message = absl::StrCat("advice: ", view_.message, "; enforced is the ceiling of ", ceiling);
+  return {ceiling};
+}
+
 // The options are others than those that the limit in force came from.
 TunerActions Tuner::Enforce(double now_s) {
   const int ceiling = CeilingOf(options_);
-  if (options_.mode != TuningMode::kAuto) {
-    const bool off = options_.mode == TuningMode::kOff;
-    if (off) MoveLimit(ceiling, "ceiling", "tuning is off", now_s);
-    if (off) view_.bound_by = "Ceiling";
-    view_.message = absl::StrCat(off ? "limit " : "advice only; enforced is the ceiling of ", ceiling);
-    return {SetLimit{ceiling}};
+  if (options_.mode == TuningMode::kOff) {
+    MoveLimit(ceiling, "ceiling", "tuning is off", now_s);
+    view_.bound_by = "Ceiling";
+    return {LimitInForce()};
   }
   if (science_->tracker == nullptr) {
     if (view_.points.empty() && view_.a_ms <= 0) {  // nothing was ever measured
-      view_.message = "nothing has been measured yet: tuning begins when this replica starts again";
       MoveLimit(std::min(view_.limit, ceiling), "ceiling", absl::StrCat("the ceiling is ", ceiling), now_s);
-      return {SetLimit{view_.limit}};
+      const SetLimit set = LimitInForce();
+      view_.message = "nothing has been measured yet: tuning begins when this replica starts again";
+      return {set};
     }
     Track(view_.limit, std::min(view_.limit, science_->most));
   }
-  const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, now_s);
-  const int limit = science_->tracker->limit();
-  if (move.limit != 0) believed_ = move.limit;
-  if (move.limit != 0 || limit != view_.limit) {
-    std::string evidence = absl::StrCat("the ceiling is ", ceiling);
-    for (const TargetView& t : options_.targets) {
-      absl::StrAppend(&evidence, ", ", t.metric, absl::StrFormat(" p%.0f ≤ %.0f ms", 100 * t.quantile, t.target_ms));
+  std::optional<science::Payload> workload;
+  if (MoveCurve()) workload = curve_payload_;
+  ShowKnees();
+  const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, workload, now_s);
+  if (options_.targets.empty()) {
+    FollowKnee(now_s);
+  } else {
+    const int limit = science_->tracker->limit();
+    if (move.limit != 0) believed_ = move.limit;
+    if (move.limit != 0 || limit != view_.limit) {
+      std::string evidence = absl::StrCat("the ceiling is ", ceiling);
+      for (const TargetView& t : options_.targets) {
+        absl::StrAppend(&evidence, ", ", t.metric, absl::StrFormat(" p%.0f ≤ %.0f ms", 100 * t.quantile, t.target_ms));
+      }
+      if (workload) absl::StrAppend(&evidence, ", ", TextOf(*workload));
+      MoveLimit(limit, move.reason.empty() ? "objectives" : move.reason, evidence, now_s);
     }
-    MoveLimit(limit, move.reason.empty() ? "objectives" : move.reason, evidence, now_s);
+    if (limit >= science_->most && limit == ceiling) {
+      view_.bound_by = "Ceiling";
+    } else if (view_.bound_by == "Ceiling" || move.reason == "objectives") {
+      view_.bound_by = options_.targets.front().metric;
+    }
   }
-  if (limit >= science_->most && limit == ceiling) {
-    view_.bound_by = "Ceiling";
-  } else if (view_.bound_by == "Ceiling" || move.reason == "objectives") {
-    view_.bound_by = options_.targets.empty() ? "Knee" : options_.targets.front().metric;
+  if (options_.mode == TuningMode::kAdvise) return {LimitInForce()};
+  return {LimitInForce(), Save{}};
+}
+
+// Moves what was measured to requests of the kind that the options now say: each point by what the step model says of both kinds.
+// Whether that is another kind.
+bool Tuner::MoveCurve() {
+  const science::Payload from = std::exchange(curve_payload_, Workload());
+  if (from == curve_payload_) return false;
+  std::vector<science::CurvePoint> points;
+  for (PointView& p : view_.points) {
+    const double faster = view_.step_model.TokensPerSecond(p.concurrency, curve_payload_) /
+                          view_.step_model.TokensPerSecond(p.concurrency, from);
+    p.tokens_per_second *= faster;
+    p.mean_ms_per_token /= faster;
+    points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
   }
-  view_.message = absl::StrCat("limit ", limit, ", bound by ", view_.bound_by);
-  return {SetLimit{limit, PromptBudget()}, Save{}};
+  if (const auto fit = science::FitLaw(points); fit.ok()) view_.a_ms = fit->law.a_ms, view_.b_ms = fit->law.b_ms;
+  return true;
+}
+
+// Where there is no target the knee stands in for it, as in a calibration.
+void Tuner::FollowKnee(double now_s) {
+  const science::Curve curve{.law = {.a_ms = view_.a_ms, .b_ms = view_.b_ms}};
+  const absl::StatusOr<science::Limit> known = science::ChooseLimit({.time_per_output_token = curve,
+                                                                     .end_to_end = curve,
+                                                                     .output_tokens = options_.output_tokens,
+                                                                     .kv_capacity = science::kKvShare * view_.cap,
+                                                                     .timeout_s = kTimeout_s,
+                                                                     .ceiling = science_->ceiling,
+                                                                     .knee = KneeOf(options_.knee_definition),
+                                                                     .knee_utilization = options_.knee_utilization});
+  if (!known.ok()) return;  // only targets can be at fault
+  believed_ = known->limit;
+  view_.bound_by = std::string(science::NameOf(known->bound_by));
+  if (known->limit == view_.limit) return;
+  MoveLimit(known->limit, "objectives",
+            absl::StrFormat("no latency target: the knee by %s, %.0f %% of what batching without end would give; %s",
+                            options_.knee_definition, 100 * known->utilization, TextOf(curve_payload_)),
+            now_s);
 }
 
 int64_t Tuner::PromptBudget() {
@@ -134,8 +197,7 @@ int64_t Tuner::PromptBudget() {
 void Tuner::Track(int believed, int start) {
   science_->tracker =
       std::make_unique<science::LimitTracker>(science::TrackConfig{.model = view_.step_model,
-                                                                   .input_tokens = options_.input_tokens,
-                                                                   .output_tokens = options_.output_tokens,
+                                                                   .payload = curve_payload_,
                                                                    .targets = TargetsOf(options_),
                                                                    .believed = believed,
                                                                    .start = start,
@@ -152,7 +214,7 @@ Learned Tuner::learned() const {
               .cap = view_.cap,
               .points = view_.points,
               .step_model = view_.step_model,
-              .payload = {static_cast<double>(options_.input_tokens), static_cast<double>(options_.output_tokens)},
+              .payload = curve_payload_,
               .most = science_->bearable};
   const std::vector<science::Target> targets = TargetsOf(options_);
   if (science_->tracker != nullptr) {

@@ -81,8 +81,8 @@ class Tuner {
   void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second
 
-  // The user wants something else, now: other targets, another ceiling or mode. In force at once, without a restart; before
-  // calibration is over, as soon as it is. What was learned of the engine stays.
+  // The user wants something else, now: other targets, another knee, workload, ceiling or mode. In force at once, without a restart;
+  // before calibration is over, as soon as it is. What was learned of the engine stays.
   TunerActions Follow(const TunerPolicy& policy, double now_s);
 
   const TunerView& view() const { return view_; }
@@ -96,6 +96,7 @@ class Tuner {
   TunerActions Start(double now_s);
   TunerActions Resume(const Learned& from, const std::string& reason, const std::string& source, double now_s);
   TunerActions BeginCalibration();
+  void ShowOptions();
   void ShowCalibration();
   void ShowKnees();
   TunerActions BecomeReady(int limit, const std::string& confidence, const std::string& reason,
@@ -107,13 +108,18 @@ class Tuner {
   int64_t PromptBudget();  // as of now; remembered
   void Track(int believed, int start);
   bool tracking() const;
-  void FollowCeiling();
+  void FollowBounds();
+  science::Payload Workload() const;  // as the options say
+  bool MoveCurve();
+  void FollowKnee(double now_s);
+  SetLimit LimitInForce();
   TunerActions Enforce(double now_s);
 
   TunerOptions options_;
   TunerView view_;
   std::unique_ptr<Science> science_;
   EngineFacts facts_;
+  science::Payload curve_payload_;  // of the requests that the view's points and law are of
   double calibration_began_s_ = 0;
   int64_t prompt_budget_ = 0;
   int believed_ = 0;  // the limit that was learned; the one in force may be more cautious

@@ -29,6 +29,13 @@ inline std::vector<science::Target> TargetsOf(const TunerOptions& options) {
   return targets;
 }
 
+inline science::KneeDefinition KneeOf(const std::string& name) {
+  if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
+  return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
+}
+
+inline constexpr double kTimeout_s = 60;  // what platforms commonly give a request
+
 inline int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
 
 }  // namespace patella::sidecar

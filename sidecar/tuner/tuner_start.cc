@@ -11,14 +11,8 @@ namespace patella::sidecar {
 namespace {
 
 constexpr double kResumeShare = 0.8;
-constexpr double kTimeout_s = 60;  // what platforms commonly give a request
-constexpr double kGrace_s = 5;     // beyond the budget, for the calibration to end by itself
+constexpr double kGrace_s = 5;  // beyond the budget, for the calibration to end by itself
 constexpr double kFirstRetry_s = 5, kLastRetry_s = 300;
-
-science::KneeDefinition KneeOf(const std::string& name) {
-  if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
-  return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
-}
 
 }  // namespace
 
@@ -36,9 +30,7 @@ TunerActions Tuner::OnEngineLost(std::string why, double now_s) {
 
 TunerActions Tuner::OnEngineReady(const EngineFacts& facts, double now_s) {
   facts_ = facts;
-  if (facts.kv_capacity_tokens > 0)
-    view_.cap = static_cast<double>(facts.kv_capacity_tokens) / (options_.input_tokens + options_.output_tokens);
-  FollowCeiling();
+  FollowBounds();
   return Start(now_s);
 }
 
@@ -71,6 +63,7 @@ TunerActions Tuner::OnPeers(const std::vector<Learned>& peers, double now_s) {
 
 // Begins with a limit that was learned elsewhere or before: cautiously where live traffic can raise it.
 TunerActions Tuner::Resume(const Learned& from, const std::string& reason, const std::string& source, double now_s) {
+  curve_payload_ = Workload();
   view_.points = from.points;
   view_.a_ms = from.a_ms, view_.b_ms = from.b_ms, view_.step_model = from.step_model;
   ShowKnees();
@@ -88,6 +81,7 @@ TunerActions Tuner::Resume(const Learned& from, const std::string& reason, const
 TunerActions Tuner::BeginCalibration() {
   view_.state = TunerState::kWarmUp;
   view_.message = "warming the engine up";
+  curve_payload_ = Workload();
   science_->calibration = std::make_unique<science::Calibration>(
       science::CalibrationConfig{.input_tokens = options_.input_tokens,
                                  .output_tokens = options_.output_tokens,
@@ -127,7 +121,7 @@ void Tuner::ShowCalibration() {
   }
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
-  view_.step_model = science::StepModelOf(known.ramp, options_.input_tokens);
+  view_.step_model = science::StepModelOf(known.ramp, static_cast<int>(curve_payload_.input_tokens));
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {

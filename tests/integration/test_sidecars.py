@@ -95,6 +95,7 @@ class Sidecars(unittest.TestCase):
         sample = yaml.safe_load((ROOT / "deploy/samples/smollm2.yaml").read_text())
         # What it learns is not the matter here, and machines differ: a target that any holds at a few requests.
         sample["spec"]["objectives"]["latency"][0]["targetMs"] = 150
+        sample["spec"]["tuning"] = {"maxCalibrationSeconds": 240}
         sample["spec"]["scaling"] = {"mode": "Auto", "minReplicas": 1, "maxReplicas": 2}
         with kube.namespace() as ns:
             self.operator(ns)
@@ -135,6 +136,13 @@ class Sidecars(unittest.TestCase):
             kube.eventually(lambda: self.learned(ns)["limit"] == 3 and self.learned(ns)["boundBy"] == "Ceiling", 60, "the new limit in status")
             kube.eventually(lambda: "2 of 2" in {c["type"]: c["message"] for c in self.status(ns)["conditions"]}["Tuned"], 60,
                             "both replicas heard, over mutual TLS")
+            # Without a target the knee stands in for it; the curve is known, so none is measured again.
+            self.change(ns, {"maxConcurrentRequests": 64, "objectives": {"latency": None, "knee": {"definition": "Kleinrock"}}})
+            for sidecar in (first, second):
+                kube.eventually(lambda s=sidecar: "Kleinrock" in harness.status_of(s.admin)["decisions"][-1]["evidence"], of="the knee in force")
+            self.change(ns, {"maxConcurrentRequests": 3, "objectives": {"latency": sample["spec"]["objectives"]["latency"], "knee": None}})
+            for sidecar in (first, second):
+                self.holds(sidecar, 3)
             after = ns.get("deployments", "-l", f"patella.dev/deployment={NAME}")["items"]
             self.assertEqual([d["metadata"]["generation"] for d in after], [serving[0]["metadata"]["generation"]], "no rollout")
 

@@ -38,8 +38,7 @@ TrackConfig ConfigFor(const Load& load, double model_error = 1) {
   const ServerConfig& s = load.server;
   return {.model = {.points = {{1, model_error * (s.a_ms + s.b_ms)}, {16, model_error * (s.a_ms + 16 * s.b_ms)}},
                     .prompt_ms_per_token = model_error * s.prefill_ms_per_token},
-          .input_tokens = 128,
-          .output_tokens = 64,
+          .payload = {.input_tokens = 128, .output_tokens = 64},
           .targets = {{LatencyMetric::kTimePerOutputToken, 0.9, load.target_ms}},
           .believed = kBelieved,
           .start = kBelieved,
@@ -224,8 +223,8 @@ TEST(LimitTrackerTest, ACeilingCutsToItselfEvenWhereTheModelWouldGoLower) {
   TrackConfig config = ConfigFor(BusyLoad());
   config.model.points = {{1, 4.0}, {16, 63.9}};  // no request more gains anything: one at a time would be best
   LimitTracker tracker(config);
-  EXPECT_EQ(tracker.Retarget(config.targets, 3, 100).limit, 3);
-  EXPECT_EQ(tracker.Retarget(config.targets, 8, 101).limit, 0) << "a higher ceiling alone raises nothing";
+  EXPECT_EQ(tracker.Retarget(config.targets, 3, {}, 100).limit, 3);
+  EXPECT_EQ(tracker.Retarget(config.targets, 8, {}, 101).limit, 0) << "a higher ceiling alone raises nothing";
   EXPECT_EQ(tracker.limit(), 3);
 }
 

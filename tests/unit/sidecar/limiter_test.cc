@@ -84,6 +84,26 @@ TEST_F(LimiterTest, TheQueueIsBoundedAndItsDeadlineIsAbsolute) {
   EXPECT_EQ(limiter.queued(), 0);
 }
 
+TEST_F(LimiterTest, AnotherQueueHoldsAtOnceAndSendsNobodyAway) {
+  Limiter limiter({.requests = 1}, {.max_requests = 2, .max_wait = milliseconds(100)});
+  Request a, b, c, d, e;
+  for (Request* r : {&a, &b, &c}) Enter(limiter, *r);
+  limiter.SetQueue({.max_requests = 1, .max_wait = milliseconds(50)});
+  Enter(limiter, d, {}, milliseconds(10));
+  EXPECT_EQ(d.verdict, Verdict::kFull);
+  limiter.Tick(TimePoint(milliseconds(49)));
+  EXPECT_EQ(limiter.queued(), 2);
+  limiter.Tick(TimePoint(milliseconds(50)));
+  EXPECT_EQ(b.verdict, Verdict::kTimedOut) << "they wait no longer than is allowed now";
+  EXPECT_EQ(c.verdict, Verdict::kTimedOut);
+  limiter.SetQueue({.max_requests = 1, .max_wait = milliseconds(200)});
+  Enter(limiter, e, {}, milliseconds(60));
+  limiter.Tick(TimePoint(milliseconds(259)));
+  EXPECT_FALSE(e.verdict.has_value());
+  limiter.Leave(a.id);
+  EXPECT_EQ(e.verdict, Verdict::kAdmitted);
+}
+
 TEST_F(LimiterTest, WhoGivesUpWaitingIsNeverAdmitted) {
   Limiter limiter({.requests = 1}, {.max_requests = 2, .max_wait = milliseconds(100)});
   Request a, b, c;

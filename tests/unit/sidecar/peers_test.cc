@@ -10,6 +10,8 @@
 namespace patella::sidecar {
 namespace {
 
+constexpr Duration kPatience = std::chrono::seconds(60);  // machines may be busy
+
 PeerReport Of(const std::string& pod) { return {.pod = pod, .revision = "aa", .limit = 8, .worst_target_ratio = 0.5}; }
 
 TEST(PeersTest, TheElectedOneHearsAllWhoAnswer) {
@@ -17,7 +19,8 @@ TEST(PeersTest, TheElectedOneHearsAllWhoAnswer) {
   auto c = Peers::Start({.listen = "127.0.0.1:0"}, [] { return Of("c"); });
   ASSERT_TRUE(b.ok() && c.ok());
   const std::string ports = "127.0.0.1:" + std::to_string((*b)->port()) + ",127.0.0.1:" + std::to_string((*c)->port());
-  auto a = Peers::Start({.listen = "127.0.0.1:0", .peers = ports + ",127.0.0.1:1"}, [] { return Of("a"); });
+  auto a = Peers::Start({.listen = "127.0.0.1:0", .peers = ports + ",127.0.0.1:1", .patience = kPatience},
+                        [] { return Of("a"); });
   ASSERT_TRUE(a.ok()) << a.status();
   std::vector<PeerReport> reports = (*a)->Ask("a");
   ASSERT_EQ(reports.size(), 2u);
@@ -48,8 +51,9 @@ class HandOverTest : public testing::Test {
   std::vector<Learned> Ask(std::function<PeerReport()> own, std::function<bool(Duration)> wait) {
     auto peer = Peers::Start({.listen = "127.0.0.1:0"}, std::move(own));
     EXPECT_TRUE(peer.ok()) << peer.status();
-    auto starting = Peers::Start({.listen = "127.0.0.1:0", .peers = "127.0.0.1:" + std::to_string((*peer)->port())},
-                                 [] { return PeerReport{.pod = "b", .revision = "aa"}; });
+    auto starting = Peers::Start(
+        {.listen = "127.0.0.1:0", .peers = "127.0.0.1:" + std::to_string((*peer)->port()), .patience = kPatience},
+        [] { return PeerReport{.pod = "b", .revision = "aa"}; });
     EXPECT_TRUE(starting.ok()) << starting.status();
     return AskForLearned(**starting, {.pod = "b", .revision = "aa", .key = "k"}, wait);
   }

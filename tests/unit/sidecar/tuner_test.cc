@@ -1,67 +1,10 @@
-// The tuner in virtual time, against the simulated server that the science tests use.
-#include "sidecar/tuner/tuner.h"
-
-#include <gtest/gtest.h>
-
-#include <limits>
+// From the start to the first limit, and what follows when there is none.
 #include <memory>
-#include <optional>
 
-#include "tests/unit/science/simulator.h"
+#include "tests/unit/sidecar/tuner_world.h"
 
 namespace patella::sidecar {
 namespace {
-
-using science::ServerConfig;
-
-TunerOptions OptionsFor(double target_ms) {
-  TunerOptions options;
-  options.input_tokens = 128;
-  options.output_tokens = 64;
-  options.max_calibration_s = 300;
-  if (target_ms > 0) options.targets = {{"TimePerOutputToken", 0.9, target_ms}};
-  return options;
-}
-
-// What came of a calibration: carries out the tuner's actions, each probe against a fresh server of this kind.
-struct World {
-  ServerConfig server;
-  double now_s = 1000;
-  int limit = 0;
-  bool admitted = false, saved = false;
-  std::optional<int> exit_code;
-  int probes = 0;
-  std::vector<Learned> peers;  // what they answer
-  int asked = 0;
-  std::vector<double> retries;  // their delays
-
-  void Do(Tuner& tuner, const TunerActions& actions) {
-    for (const TunerAction& action : actions) {
-      if (const auto* set = std::get_if<SetLimit>(&action)) limit = set->limit;
-      if (std::holds_alternative<AdmitUsers>(action)) admitted = true;
-      if (std::holds_alternative<Save>(action)) saved = true;
-      if (const auto* exit = std::get_if<Exit>(&action)) exit_code = exit->code;
-      if (const auto* retry = std::get_if<Retry>(&action)) retries.push_back(retry->delay_s);
-      if (std::holds_alternative<AskPeers>(action)) {
-        ++asked;
-        Do(tuner, tuner.OnPeers(peers, now_s));
-      }
-      if (const auto* run = std::get_if<RunProbe>(&action)) {
-        EXPECT_FALSE(admitted) << "users were admitted while a probe ran";
-        ++probes;
-        server.seed += 1;
-        science::Server simulated(server);
-        // The other replicas may ask for what is known at any moment.
-        const auto asked_now = [&tuner] { EXPECT_LE(tuner.learned().spreads.size(), tuner.view().targets.size()); };
-        const double seconds = science::Drive(simulated, *run->probe, run->deadline_s, asked_now);
-        now_s += seconds;
-        ProbeReport report{
-            .end = run->probe->done() ? ProbeEnd::kDone : ProbeEnd::kTimedOut, .tokens = 100, .seconds = seconds};
-        return Do(tuner, tuner.OnProbeEnd(report, now_s));
-      }
-    }
-  }
-};
 
 TEST(TunerTest, FindsTheLimitOfALinearServerAndAdmitsUsersOnlyThen) {
   // Time per output token at c: 16 + 2·c + (c − 1)·(2 + 0.05·128)/64 ms; 50 ms at the mean are reached near c = 16.
@@ -340,77 +283,10 @@ TEST_F(PeersTest, AnImpossibleTargetWaitsForOthersAndTellsTheNearestThatCanBeMet
   EXPECT_NEAR(std::stod(judged.relaxations[0].nearest), 19, 2);  // 16 + 2 ms, and the quantile above it
 
   const int probes = world_.probes;
-  world_.Do(*tuner_, tuner_->Follow({.targets = {{"TimePerOutputToken", 0.9, 50}}}, ++world_.now_s));
+  world_.Do(*tuner_, tuner_->Follow(OptionsFor(50), ++world_.now_s));
   EXPECT_EQ(world_.probes, probes + 1) << "at once, not when the next try is due";
   EXPECT_TRUE(world_.admitted);
   EXPECT_NEAR(world_.limit, 15, 3);
-}
-
-// A tuner that has learned a limit of about 16 under a target of 50 ms, and what it may then be told.
-class PolicyTest : public testing::Test {
- protected:
-  PolicyTest() { world_.Do(tuner_, tuner_.OnEngineReady({.kv_capacity_tokens = 100000}, world_.now_s)); }
-  void Follow(const TunerPolicy& policy) { world_.Do(tuner_, tuner_.Follow(policy, ++world_.now_s)); }
-  World world_{.server = {.a_ms = 16, .b_ms = 2}};
-  Tuner tuner_{OptionsFor(50)};
-  TunerPolicy policy_{.targets = {{"TimePerOutputToken", 0.9, 50}}};
-};
-
-TEST_F(PolicyTest, ALowerCeilingHoldsAtOnceAndALiftedOneLetsTheLimitRise) {
-  const int learned = world_.limit;
-  policy_.ceiling = 5;
-  Follow(policy_);
-  EXPECT_EQ(world_.limit, 5);
-  EXPECT_EQ(tuner_.view().bound_by, "Ceiling");
-  EXPECT_EQ(tuner_.view().decisions.back().reason, "ceiling");
-  policy_.ceiling = 0;
-  Follow(policy_);
-  EXPECT_EQ(tuner_.view().bound_by, "TimePerOutputToken");
-  for (int i = 0; i < 60; ++i) {  // full load at the calibrated speed
-    for (int k = 0; k < 60; ++k) tuner_.OnTokens(1, 16 + 2 * world_.limit, world_.limit);
-    world_.Do(tuner_, tuner_.OnTick(world_.limit, ++world_.now_s));
-  }
-  EXPECT_NEAR(world_.limit, learned, 1);
-}
-
-TEST_F(PolicyTest, OtherTargetsGiveAnotherLimitWithoutAProbe) {
-  const int probes = world_.probes, learned = world_.limit;
-  policy_.targets[0].target_ms = 35;
-  Follow(policy_);
-  EXPECT_LT(world_.limit, learned);
-  EXPECT_NEAR(world_.limit, 9, 2);
-  EXPECT_EQ(tuner_.view().decisions.back().reason, "objectives");
-  policy_.targets[0].target_ms = 50;
-  Follow(policy_);
-  EXPECT_NEAR(world_.limit, learned, 1);
-  EXPECT_EQ(world_.probes, probes);
-}
-
-TEST_F(PolicyTest, WhatIsTheSameChangesNothing) {
-  const size_t decisions = tuner_.view().decisions.size();
-  EXPECT_TRUE(tuner_.Follow(policy_, ++world_.now_s).empty());
-  EXPECT_EQ(tuner_.view().decisions.size(), decisions);
-}
-
-TEST_F(PolicyTest, OffAndBackToAuto) {
-  const int learned = world_.limit;
-  policy_.mode = TuningMode::kOff;
-  policy_.ceiling = 64;
-  Follow(policy_);
-  EXPECT_EQ(world_.limit, 64);
-  policy_.mode = TuningMode::kAuto;
-  Follow(policy_);
-  EXPECT_NEAR(world_.limit, learned, 1);
-}
-
-TEST(TunerTest, APolicyThatComesDuringCalibrationHoldsAsSoonAsItIsOver) {
-  World world{.server = {.a_ms = 16, .b_ms = 2}};
-  Tuner tuner(OptionsFor(50));
-  const TunerActions begin = tuner.OnEngineReady({}, world.now_s);
-  EXPECT_TRUE(tuner.Follow({.targets = {{"TimePerOutputToken", 0.9, 50}}, .ceiling = 4}, world.now_s).empty());
-  world.Do(tuner, begin);
-  EXPECT_TRUE(world.admitted);
-  EXPECT_EQ(world.limit, 4);
 }
 
 }  // namespace

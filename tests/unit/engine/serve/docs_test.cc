@@ -5,7 +5,9 @@
 #include <iterator>
 #include <string>
 
+#include "engine/serve/routes.h"
 #include "engine/serve/settings.h"
+#include "lib/base/text.h"
 
 namespace patella::engine {
 namespace {
@@ -22,11 +24,10 @@ TEST(EngineDocsTest, EverySettingIsThere) {
 
 TEST(EngineDocsTest, EveryRouteIsThere) {
   const std::string docs = Docs();
-  for (const char* route :
-       {"POST /generate", "POST /generate_stream", "POST /", "POST /invocations", "POST /v1/completions",
-        "POST /v1/chat/completions", "POST /tokenize", "POST /chat_tokenize", "GET /info", "GET /v1/models",
-        "GET /health", "GET /ping", "GET /metrics"})
-    EXPECT_NE(docs.find("`" + std::string(route) + "`"), std::string::npos) << route;
+  for (const HttpRoute& route : HttpRoutes()) {
+    const std::string entry = StrCat("`", route.method, " ", route.path, "`");
+    EXPECT_NE(docs.find(entry), std::string::npos) << entry;
+  }
 }
 
 }  // namespace
