@@ -88,8 +88,10 @@ TEST(AccuracyTest, QuantisedForwardStaysCloseToTheFloatReferenceOnRealText) {
   const double positions = static_cast<double>(kWindows * kLength);
   std::printf("%.0f positions: KL %.5f, same top token %.1f %%, perplexity %.1f\n", positions, kl / positions,
               100 * same / positions, std::exp(surprise / positions));
-  EXPECT_LT(kl / positions, 0.01);
-  EXPECT_GT(same / positions, 0.93);
+  // 1.2 times llama.cpp's divergence on the same file, and half a point below its agreement, as `make bench-accuracy` measured them
+  // (0.00313 over the 64 likeliest tokens, where ours is 0.00307; 96.6 %).
+  EXPECT_LT(kl / positions, 0.0045);
+  EXPECT_GT(same / positions, 0.961);
   EXPECT_LT(std::exp(surprise / positions), 40) << "a wrong forward pass gives thousands";
 }
 
