@@ -9,6 +9,7 @@
 #include "lib/http/server.h"
 #include "lib/loadgen/probe_runner.h"
 #include "sidecar/app/admin.h"
+#include "sidecar/app/drain.h"
 #include "sidecar/app/engine_watch.h"
 #include "sidecar/app/live_window.h"
 #include "sidecar/app/metrics.h"
@@ -51,6 +52,7 @@ class SidecarImpl final : public Sidecar {
     options.queue = config_.queue;
     proxy_ = std::make_unique<Proxy>(loop_, options, Budgets{.requests = 0}, Events());
     proxy_->Close(Refusal::kNotReady, "Starting: waiting for the engine", 5);
+    drain_ = std::make_unique<Draining>(loop_, *proxy_, config_.drain_delay, config_.drain_timeout);
     PATELLA_RETURN_IF_ERROR(Listen());
     adapters::EngineTarget target{.kind = config_.engine_kind,
                                   .host = config_.engine_host,
@@ -63,14 +65,10 @@ class SidecarImpl final : public Sidecar {
   }
 
   void Drain() override {
-    if (std::exchange(draining_, true) || tuner_->view().exit_code != 0) return Leave(tuner_->view().exit_code);
+    if (drain_->leaving() || tuner_->view().exit_code != 0) return Leave(tuner_->view().exit_code);
     LogInfo("draining", {{"inflight", proxy_->limiter().in_flight()}});
-    TurnNewcomersAway();
     front_->StopAccepting();
-    drain_deadline_ = loop_.Now() + config_.drain_timeout;
-    drain_timer_ = loop_.Every(std::chrono::milliseconds(20), [this] {
-      if (Idle() || loop_.Now() >= drain_deadline_) Leave(0);
-    });
+    drain_->BeginToLeave([this] { Leave(0); });
   }
 
   int port() const override { return front_->port(); }
@@ -84,8 +82,6 @@ class SidecarImpl final : public Sidecar {
   void LabelMetrics() {
     metrics_ = std::make_unique<SidecarMetrics>(config_.model, config_.deployment, config_.revision);
   }
-  void TurnNewcomersAway() { proxy_->Close(Refusal::kDraining, "Shutting down", 1); }
-  bool Idle() const { return proxy_->limiter().in_flight() == 0 && proxy_->limiter().queued() == 0; }
 
   absl::Status Listen() {
     http::ServerOptions front;
@@ -163,20 +159,12 @@ class SidecarImpl final : public Sidecar {
     AdminHooks hooks;
     hooks.status_json = [this] { return status_json(); };
     hooks.metrics = [this] { return metrics_->Text(tuner_->view(), Live()); };
-    hooks.ready = [this] { return ready_ && !draining_ && !draining_for_engine_ && watch_->healthy(); };
+    hooks.ready = [this] { return ready_ && !drain_->active() && watch_->healthy(); };
     hooks.started = [this] { return watch_->started(); };
     hooks.engine_healthy = [this] { return watch_->healthy(); };
-    hooks.begin_drain = [this] {  // kubelet's preStop: the program stays
-      if (std::exchange(draining_for_engine_, true)) return;
-      if (config_.drain_delay == Duration::zero()) return TurnNewcomersAway();
-      // Nodes that have not heard yet that the pod ends still send requests here.
-      newcomers_until_ = loop_.Now() + config_.drain_delay;
-      drain_timer_ = loop_.After(config_.drain_delay, [this] {
-        if (draining_for_engine_) TurnNewcomersAway();
-      });
-    };
-    hooks.idle = [this] { return (Idle() && loop_.Now() >= newcomers_until_) || (engine_seen_ && !watch_->healthy()); };
-    hooks.drain_timeout = config_.drain_delay + config_.drain_timeout;
+    hooks.begin_drain = [this] { drain_->BeginForEngine(); };
+    hooks.idle = [this] { return drain_->IdleForEngine() || (engine_seen_ && !watch_->healthy()); };
+    hooks.drain_timeout = drain_->engine_timeout();
     hooks.engine.host = config_.engine_host;
     hooks.engine.port = config_.engine_port;
     hooks.engine_metrics_path =
@@ -228,7 +216,7 @@ class SidecarImpl final : public Sidecar {
     events.on_health = [this](bool healthy) {
       healthy ? LogInfo("engine is healthy again") : LogWarning("engine is gone: requests get 503 until it is back");
       // The drain was for an engine that has been replaced (kubelet restarted that container alone): it is over.
-      if (healthy && std::exchange(draining_for_engine_, false) && !draining_ && ready_) proxy_->Open();
+      if (healthy && drain_->EndForEngine() && !drain_->leaving() && ready_) proxy_->Open();
       if (!healthy) Do(tuner_->OnEngineLost("the engine stopped answering its health check", Now()));
     };
     return events;
@@ -273,7 +261,7 @@ class SidecarImpl final : public Sidecar {
 
   void Tick() {
     if (ready_ || watch_->healthy()) Do(tuner_->OnTick(proxy_->limiter().in_flight(), Now()));
-    if (!ready_ && !draining_) UpdateNotReady();
+    if (!ready_ && !drain_->leaving()) UpdateNotReady();
   }
 
   void UpdateNotReady() {
@@ -325,7 +313,7 @@ class SidecarImpl final : public Sidecar {
     ready_ = true;
     if (calibrated_at_s_ == 0 && config_.tuner.mode != TuningMode::kOff)
       calibrated_at_s_ = static_cast<int64_t>(ToWallSeconds(std::chrono::system_clock::now()));
-    if (!draining_ && !draining_for_engine_) proxy_->Open();
+    if (!drain_->active()) proxy_->Open();
     LogInfo("ready", {{"limit", tuner_->view().limit}, {"bound_by", tuner_->view().bound_by}});
   }
 
@@ -398,21 +386,20 @@ class SidecarImpl final : public Sidecar {
   EngineStats engine_stats_;
   EngineFacts facts_;
   adapters::EngineTarget target_;
-  bool ready_ = false, draining_ = false, draining_for_engine_ = false, leaving_ = false, engine_seen_ = false,
-       tuning_started_ = false;
+  bool ready_ = false, leaving_ = false, engine_seen_ = false, tuning_started_ = false;
   int probes_ = 0;
   int64_t calibrated_at_s_ = 0;  // since the epoch
   double last_logged_s_ = -1e300;
-  TimePoint drain_deadline_, newcomers_until_;
   std::unique_ptr<Tuner> tuner_;
   std::unique_ptr<Proxy> proxy_;
+  std::unique_ptr<Draining> drain_;
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<http::Server> front_, admin_server_;
   std::unique_ptr<EngineWatch> watch_;
   std::unique_ptr<EngineControl> control_;
   std::unique_ptr<loadgen::ProbeRunner> runner_;  // after the tuner: it uses the tuner's probe
   std::unique_ptr<ClusterLink> cluster_;          // goes first: its hooks use all of the above
-  std::unique_ptr<http::Loop::Timer> tick_, drain_timer_, exit_timer_, control_patience_;
+  std::unique_ptr<http::Loop::Timer> tick_, exit_timer_, control_patience_;
 };
 
 }  // namespace
