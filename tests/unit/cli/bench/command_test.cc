@@ -74,8 +74,11 @@ TEST(TuneCommandTest, AnImpossibleTargetIsSaidAfterOneLevel) {
 
 TEST(TuneCommandTest, FindsALimitAndSaysWhatItSpent) {
   EngineThread engine({.prompt_tokens = 0});
-  const Ran ran = Patella({"tune", engine.url(), "--target", "tpot:p90:10s", "--output-tokens", "4",
-                           "--max-concurrency", "4", "--output", "json"});
+  Ran ran{.code = kTooNoisy};  // this runs in real time: other tests may be in its way
+  for (int i = 0; i < 5 && ran.code == kTooNoisy; ++i) {
+    ran = Patella({"tune", engine.url(), "--target", "tpot:p90:10s", "--output-tokens", "4", "--max-concurrency", "4",
+                   "--output", "json"});
+  }
   EXPECT_EQ(ran.code, kOk) << ran.err;
   EXPECT_NE(ran.out.find("\"tokens spent\""), std::string::npos) << ran.out;
   EXPECT_EQ(ran.out.find("\"limit\": null"), std::string::npos) << ran.out;
