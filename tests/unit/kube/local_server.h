@@ -22,8 +22,14 @@ class LocalServer {
   };
   // `answer` gets each request and how many were before it; it runs on the server's thread.
   using Answer = std::function<http::Response(const Asked& asked, size_t before)>;
+  // The same for answers that come in pieces, or break off.
+  using Serve = std::function<void(const Asked& asked, size_t before, std::shared_ptr<http::Exchange> exchange)>;
 
-  explicit LocalServer(Answer answer) : answer_(std::move(answer)) {
+  explicit LocalServer(Answer answer)
+      : LocalServer(Serve([answer = std::move(answer)](const Asked& asked, size_t before, const auto& exchange) {
+          exchange->Send(answer(asked, before));
+        })) {}
+  explicit LocalServer(Serve serve) : serve_(std::move(serve)) {
     server_ = *http::Server::Listen(
         loop_, {}, [this](const http::Request& request, const std::shared_ptr<http::Exchange>& exchange) {
           Asked asked{request.method, request.target, std::string(request.headers.Get("Authorization")),
@@ -34,7 +40,7 @@ class LocalServer {
             before = asked_.size();
             asked_.push_back(asked);
           }
-          exchange->Send(answer_(asked, before));
+          serve_(asked, before, exchange);
         });
     port_ = server_->port();
     thread_ = std::thread([this] { loop_.Run(); });
@@ -57,7 +63,7 @@ class LocalServer {
   }
 
  private:
-  const Answer answer_;
+  const Serve serve_;
   http::Loop loop_;
   std::unique_ptr<http::Server> server_;
   int port_ = 0;
