@@ -313,6 +313,7 @@ class MemoryClient::Impl::Watcher final : public WatchStream {
       }
       if (std::optional<WatchEvent> event = FromHistory()) return *std::move(event);
       if (std::chrono::steady_clock::now() >= ends_) return WatchEvent{WatchEventType::kEnd, nullptr, ""};
+      if (wait <= Duration::zero()) return WatchEvent{};
       if (impl_->changed.wait_until(lock, until) == std::cv_status::timeout && std::chrono::steady_clock::now() < ends_)
         return WatchEvent{};
     }

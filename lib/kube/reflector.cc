@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -15,6 +16,7 @@ namespace patella::kube {
 namespace {
 
 constexpr Duration kVeryShort = std::chrono::seconds(1);
+constexpr Duration kPatience = std::chrono::minutes(1);
 constexpr Duration kProgressWarning = std::chrono::seconds(10);
 
 uint64_t Entropy() { return (uint64_t{std::random_device()()} << 32) | std::random_device()(); }
@@ -64,6 +66,12 @@ struct Reflector::Impl {
   std::string version;  // last seen
   bool watch_list;
   std::string trouble;  // as last told in the log; empty: none
+  NextStep step = NextStep::kList;
+  std::unique_ptr<WatchStream> stream;  // in progress
+  bool any_event = false;               // of it
+  TimePoint began;                      // it
+  Duration asked{};                     // for a pause, by the server, with what failed last
+  TimePoint resume_at;                  // for Step: the pause ends
 
   mutable std::mutex mutex;
   std::condition_variable changed;
@@ -74,10 +82,11 @@ struct Reflector::Impl {
   std::thread thread;
 
   void Run();
-  absl::Status Fill(const std::string& from, std::unique_ptr<WatchStream>& stream);
-  absl::Status FillByWatch(const std::string& from, std::unique_ptr<WatchStream>& stream);
+  std::optional<Duration> Turn(Duration patience);
+  absl::Status Fill(const std::string& from);
+  absl::Status FillByWatch(const std::string& from);
   absl::Status FillByList(const std::string& from);
-  absl::Status Follow(WatchStream& stream, bool& any_event);
+  std::optional<absl::Status> Follow(Duration patience);
   std::unique_ptr<WatchStream> Open(bool send_initial_events, const std::string& from);
 
   void Filled(std::vector<ObjectPtr> objects, std::string_view at) {
@@ -152,44 +161,50 @@ struct Reflector::Impl {
 };
 
 void Reflector::Impl::Run() {
-  std::unique_ptr<WatchStream> stream;
-  NextStep step = NextStep::kList;
-  Duration asked{};  // by the server, with what failed last
   while (!Stopping()) {
-    if (step == NextStep::kListAfterBackoff || step == NextStep::kWatchAfterBackoff) {
-      Pause(std::max(backoff.Next(clock.Now()), asked));
-      step = step == NextStep::kListAfterBackoff ? NextStep::kList : NextStep::kWatchAgain;
-    } else if (step == NextStep::kWatchAgain) {
-      const TimePoint began = clock.Now();
-      bool any_event = stream != nullptr;  // of a watch-list: the initial ones
-      if (stream == nullptr) {
-        stream = Open(false, version);
-        Count([](ReflectorStats& s) { ++s.watches; });
-      }
-      const absl::Status status = Follow(*stream, any_event);
-      stream.reset();
-      step = AfterWatch(status, any_event, clock.Now() - began);
-      asked = RetryAfter(status).value_or(Duration::zero());
-      if (!status.ok()) Failed("watch", status);
-    } else {
-      const bool newest = step == NextStep::kListNewest;
-      const absl::Status status = Fill(newest ? "" : version, stream);
-      if (status.ok()) {
-        step = NextStep::kWatchAgain;
-        continue;
-      }
-      Failed("list", status);
-      asked = RetryAfter(status).value_or(Duration::zero());
-      const bool too_old_or_new = IsExpired(status) || IsTooLargeResourceVersion(status);
-      if (too_old_or_new) version.clear();
-      step = too_old_or_new && !newest ? NextStep::kListNewest : NextStep::kListAfterBackoff;
-    }
+    const std::optional<Duration> pause = Turn(kPatience);
+    if (pause && *pause > Duration::zero()) Pause(*pause);
   }
 }
 
-absl::Status Reflector::Impl::Fill(const std::string& from, std::unique_ptr<WatchStream>& stream) {
+// Takes the next step and says how long to pause after it. Nothing: the watch goes on, but has told nothing for `patience`.
+std::optional<Duration> Reflector::Impl::Turn(Duration patience) {
+  if (step == NextStep::kListAfterBackoff || step == NextStep::kWatchAfterBackoff) {
+    step = step == NextStep::kListAfterBackoff ? NextStep::kList : NextStep::kWatchAgain;
+    return std::max(backoff.Next(clock.Now()), asked);
+  }
+  if (step == NextStep::kWatchAgain) {
+    if (stream == nullptr) {
+      began = clock.Now();
+      any_event = false;
+      stream = Open(false, version);
+      Count([](ReflectorStats& s) { ++s.watches; });
+    }
+    const std::optional<absl::Status> ended = Follow(patience);
+    if (!ended) return std::nullopt;
+    stream.reset();
+    step = AfterWatch(*ended, any_event, clock.Now() - began);
+    asked = RetryAfter(*ended).value_or(Duration::zero());
+    if (!ended->ok()) Failed("watch", *ended);
+    return Duration::zero();
+  }
+  const bool newest = step == NextStep::kListNewest;
+  const absl::Status status = Fill(newest ? "" : version);
+  if (status.ok()) {
+    step = NextStep::kWatchAgain;
+    return Duration::zero();
+  }
+  Failed("list", status);
+  asked = RetryAfter(status).value_or(Duration::zero());
+  const bool too_old_or_new = IsExpired(status) || IsTooLargeResourceVersion(status);
+  if (too_old_or_new) version.clear();
+  step = too_old_or_new && !newest ? NextStep::kListNewest : NextStep::kListAfterBackoff;
+  return Duration::zero();
+}
+
+absl::Status Reflector::Impl::Fill(const std::string& from) {
   if (watch_list) {
-    const absl::Status status = FillByWatch(from, stream);
+    const absl::Status status = FillByWatch(from);
     const bool list_could_do = ConnectionFailureOf(status) == ConnectionFailure::kNone && !IsExpired(status) &&
                                !IsTooLargeResourceVersion(status) && !IsTooManyRequests(status) &&
                                !IsUnauthorized(status);
@@ -211,7 +226,7 @@ std::unique_ptr<WatchStream> Reflector::Impl::Open(bool send_initial_events, con
   return client->Watch(cache->resource(), watch);
 }
 
-absl::Status Reflector::Impl::FillByWatch(const std::string& from, std::unique_ptr<WatchStream>& stream) {
+absl::Status Reflector::Impl::FillByWatch(const std::string& from) {
   Count([](ReflectorStats& s) { ++s.watch_lists; });
   std::unique_ptr<WatchStream> opened = Open(true, from);
   const Current current(*this, *opened);
@@ -234,6 +249,8 @@ absl::Status Reflector::Impl::FillByWatch(const std::string& from, std::unique_p
         for (auto& [key, object] : objects) list.push_back(std::move(object));
         Filled(std::move(list), event->object->resource_version());
         stream = std::move(opened);
+        began = clock.Now();
+        any_event = true;  // the initial ones
         return absl::OkStatus();
       }
       case WatchEventType::kNothingYet:
@@ -263,10 +280,11 @@ absl::Status Reflector::Impl::FillByList(const std::string& from) {
   return absl::OkStatus();
 }
 
-absl::Status Reflector::Impl::Follow(WatchStream& stream, bool& any_event) {
-  const Current current(*this, stream);
+// What the watch ended with; nothing if it has told nothing for `patience`.
+std::optional<absl::Status> Reflector::Impl::Follow(Duration patience) {
+  const Current current(*this, *stream);
   while (true) {
-    const absl::StatusOr<WatchEvent> event = stream.Next(std::chrono::minutes(1));
+    const absl::StatusOr<WatchEvent> event = stream->Next(patience);
     if (!event.ok()) return event.status();
     switch (event->type) {
       case WatchEventType::kAdded:
@@ -279,7 +297,7 @@ absl::Status Reflector::Impl::Follow(WatchStream& stream, bool& any_event) {
       case WatchEventType::kBookmark:
         break;
       case WatchEventType::kNothingYet:
-        continue;
+        return std::nullopt;
       default:
         return absl::OkStatus();
     }
@@ -300,6 +318,14 @@ Reflector::~Reflector() { Stop(); }
 
 void Reflector::Start() {
   impl_->thread = std::thread([impl = impl_.get()] { impl->Run(); });
+}
+
+std::optional<Duration> Reflector::Step() {
+  const TimePoint now = impl_->clock.Now();
+  if (now < impl_->resume_at) return impl_->resume_at - now;
+  const std::optional<Duration> pause = impl_->Turn(Duration::zero());
+  impl_->resume_at = now + pause.value_or(Duration::zero());
+  return pause;
 }
 
 void Reflector::Stop() {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "lib/base/clock.h"
@@ -44,6 +45,9 @@ class Reflector {
   ~Reflector();  // stops
 
   void Start();
+  // In place of Start, for one thread whose clock is set by hand: lists, watches, or reads what a watch has told. Says how long to wait before the
+  // next call; nothing: until the server tells something.
+  std::optional<Duration> Step();
   void Stop();             // returns when the thread has ended; no handler runs after
   bool HasSynced() const;  // the cache has held the whole state once
   ReflectorStats Stats() const;

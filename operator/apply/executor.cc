@@ -14,6 +14,8 @@ namespace {
 using render::Child;
 using render::Owner;
 
+constexpr Duration kPeersGood = std::chrono::minutes(30);  // certificates that were, before they are read again
+
 kube::ObjectKey KeyOf(const Owner& owner) { return {owner.namespace_name, owner.name}; }
 
 std::string Place(const kube::Resource& resource, std::string_view namespace_name, std::string_view name) {
@@ -31,12 +33,6 @@ absl::Status CheckOwner(const kube::Object& live, const Child& child, const Owne
       StrCat(what, " exists and belongs to ",
              live.controller_name().empty() ? "nobody" : StrCat(live.controller_kind(), " ", live.controller_name()),
              ": it is left alone. Remove it, or rename the InferenceDeployment"));
-}
-
-bool SameIntent(const kube::Object& live, const Child& child) {
-  const absl::StatusOr<kube::ObjectPtr> intent = kube::Object::Parse(child.json);
-  return intent.ok() &&
-         AnnotationOf(live, render::kIntentAnnotation) == AnnotationOf(**intent, render::kIntentAnnotation);
 }
 
 }  // namespace
@@ -72,6 +68,7 @@ bool Executor::SeesWrites(const kube::ObjectKey& owner) const {
 void Executor::Forget(const kube::ObjectKey& owner) {
   const std::lock_guard lock(mutex_);
   written_.erase(owner);
+  good_peers_.erase(owner);
 }
 
 // From the cache, or where that has none from the API server: it may be there without our label.
@@ -93,13 +90,12 @@ absl::Status Executor::ApplyChild(const Child& child, const Owner& owner, std::v
   if (live != nullptr) {
     // A revision's settings are for life, and what is in the Lease is the sidecars'.
     if (child.immutable || child.create_only) return absl::OkStatus();
-    if (SameIntent(*live, child)) {
-      if (Covers(live->json(), child.json)) return absl::OkStatus();
-      const std::lock_guard lock(mutex_);
-      const auto stored = stored_.find(place);
-      if (stored != stored_.end() && stored->second == std::pair(child.json, std::string(live->resource_version())))
-        return absl::OkStatus();
-    }
+    // An intent that gives up a field shows by its hash, which is in an annotation.
+    if (Covers(live->json(), child.json)) return absl::OkStatus();
+    const std::lock_guard lock(mutex_);
+    const auto stored = stored_.find(place);
+    if (stored != stored_.end() && stored->second == std::pair(child.json, std::string(live->resource_version())))
+      return absl::OkStatus();
   }
   absl::StatusOr<kube::ObjectPtr> done =
       child.create_only ? client_->Create(child.resource, owner.namespace_name, child.json, {.manager = kManager})
@@ -141,8 +137,18 @@ absl::StatusOr<Child> Executor::Peers(const reconcile::PeerSecret& secret, const
     certificates = {SecretValue(live->json(), "ca.crt"), SecretValue(live->json(), "tls.crt"),
                     SecretValue(live->json(), "tls.key")};
   }
+  const std::string seen = StrCat(live == nullptr ? "" : live->resource_version(), " ", Join(secret.dns_names, " "));
+  {
+    const std::lock_guard lock(mutex_);
+    const auto good = good_peers_.find(KeyOf(owner));
+    if (good != good_peers_.end() && good->second.first == seen && clock_.Now() < good->second.second)
+      return render::RenderPeers(secret, certificates, owner);
+  }
   if (NeedsRenewal(certificates, secret.dns_names, wall_time_())) {
     PATELLA_ASSIGN_OR_RETURN(certificates, MakePeerCertificates(secret.dns_names, wall_time_(), certificates.ca));
+  } else {
+    const std::lock_guard lock(mutex_);
+    good_peers_[KeyOf(owner)] = {seen, clock_.Now() + kPeersGood};
   }
   return render::RenderPeers(secret, certificates, owner);
 }

@@ -23,6 +23,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RULES = yaml.safe_load((ROOT / "deploy/rbac/operator-rules.yaml").read_text())
+SAMPLES = ROOT / "tests/unit/operator/testdata"
 LEASE = "patella-operator"
 
 
@@ -189,6 +190,33 @@ def children(ns: kube.Namespace) -> list[str]:
     """Kind/name of everything that belongs to Patella in this namespace."""
     items = ns.get(CHILD_KINDS, "-l", "app.kubernetes.io/managed-by=patella")["items"]
     return sorted(f"{item['kind']}/{item['metadata']['name']}" for item in items)
+
+
+def golden_children(sample_name: str, ns: kube.Namespace, owner_uid: str) -> dict[str, dict]:
+    """deployments.apps/NAME and so on: what render makes of a sample of the unit tests, in this namespace and of this owner."""
+    text = (SAMPLES / f"{sample_name}.children").read_text()
+    text = text.replace('"namespace": "demo"', f'"namespace": "{ns.name}"')
+    text = re.sub(r'"uid": "[^"]+"', f'"uid": "{owner_uid}"', text)
+    parts = (part.split("\n", 1) for part in text.split("--- ")[1:])
+    return {name: json.loads(body) for name, body in parts if name != "status"}
+
+
+def differences(wanted, live, path: str = "") -> list[str]:
+    """Every value of `wanted` that is not in `live` at the same place. A map may have more; a list has the same items in the same order."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        missing = [f"{path}/{key} is missing" for key in wanted if key not in live]
+        return missing + [d for key in wanted if key in live for d in differences(wanted[key], live[key], f"{path}/{key}")]
+    if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
+        return [d for i, (a, b) in enumerate(zip(wanted, live)) for d in differences(a, b, f"{path}/{i}")]
+    return [] if wanted == live else [f"{path} is {live!r} instead of {wanted!r}"]
+
+
+def leaves(value, path: tuple = ()) -> list[tuple]:
+    """The path of every value in it that is no map and no list, or an empty one."""
+    if not isinstance(value, (dict, list)) or not value:
+        return [path]
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [leaf for key, item in items for leaf in leaves(item, (*path, key))]
 
 
 def deployments(ns: kube.Namespace) -> list[dict]:

@@ -1,12 +1,13 @@
 """The operator on a real API server, under its own account: children, status, what users add, deletion, scale."""
 
+import functools
 import json
-import pathlib
-import time
+import operator as operations
 import unittest
 
 import kube
 import operators
+import yaml
 from operators import ROOT, account, children, condition, deployments, sample
 
 
@@ -50,6 +51,38 @@ class OperatorTest(unittest.TestCase):
             for part in ("Reconciling", "NotReady", r"Observed Generation: +1\b", "Deployment smollm2-", "runs on the CPU"):
                 self.assertRegex(story, part)
             self.assertLess(operator.rss_mib(), 50)
+
+    def test_children_are_the_golden_ones_in_every_field(self):
+        images = {"ENGINE_IMAGE": "patella-engine:1", "SIDECAR_IMAGE": "patella-sidecar:1"}  # as in the golden files
+        for name in ("cpu", "vllm"):
+            with self.subTest(name), kube.namespace() as ns, account(ns) as own, own.operator(**images):
+                idep = yaml.safe_load((operators.SAMPLES / f"{name}.yaml").read_text())
+                del idep["metadata"]["namespace"]
+                ns.apply(idep)
+                owner = ns.get("inferencedeployment", idep["metadata"]["name"])["metadata"]
+                golden = operators.golden_children(name, ns, owner["uid"])
+                # Beside them the sidecars' certificates, which are new each time.
+                expected = [f"{body['kind']}/{body['metadata']['name']}" for body in golden.values()]
+                expected = sorted([*expected, f"Secret/{owner['name']}-peers"])
+                kube.eventually(lambda: children(ns) == expected, of=f"{expected} instead of {children(ns)}")
+                for child, wanted in golden.items():
+                    live = ns.get(*child.split("/"))
+                    # A hash of all the rest, so of the namespace and the owner too.
+                    del wanted["metadata"]["annotations"]["patella.dev/intent"]
+                    self.assertRegex(live["metadata"]["annotations"]["patella.dev/intent"], "^[0-9a-f]{1,16}$")
+                    self.assertEqual(operators.differences(wanted, live), [], child)
+                    self.each_field_counts(wanted, live)
+
+    def each_field_counts(self, wanted: dict, live: dict):
+        """The comparison sees every value that is changed or gone."""
+        for *path, last in operators.leaves(wanted):
+            parent = functools.reduce(operations.getitem, path, live)
+            value = parent[last]
+            parent[last] = "something else"
+            self.assertEqual(len(operators.differences(wanted, live)), 1, [*path, last])
+            del parent[last]
+            self.assertEqual(len(operators.differences(wanted, live)), 1, [*path, last])
+            parent.insert(last, value) if isinstance(parent, list) else parent.update({last: value})
 
     def test_at_rest_nothing_is_written(self):
         def test(ns, own, operator):

@@ -1,6 +1,7 @@
 // Whatever happens on the way, the operator ends in the same state. PATELLA_SEED=N plays one seed again, PATELLA_SEEDS=N plays N of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -175,28 +176,78 @@ std::vector<Mishap> Mishaps() {
           {"ChildDeleted", absl::OkStatus(), false, true}};
 }
 
+bool Reads(std::string_view verb) { return verb == "list" || verb == "watch"; }
+
 class EachErrorTest : public ::testing::TestWithParam<Mishap> {
  protected:
+  // Just before a call about `resource`.
+  static void DeleteKin(World& world, const kube::Resource& resource) {
+    if (!GetParam().deletes_kin) return;
+    const auto& children = ChildResources();
+    const bool of_child = std::any_of(children.begin(), children.end(),
+                                      [&](const kube::Resource& child) { return child.kind == resource.kind; });
+    const kube::Resource& kin = of_child ? resource : kube::kDeployments;
+    for (const std::string& name : world.Names(kin)) world.Delete(kin, name);
+  }
+
   // The first life of a deployment: made, then moved to another revision. Call number `fail_at` fails.
   std::string Live(int fail_at, int* calls) {
     World world(1);
-    world.client.Set([&, n = 0](std::string_view, const kube::Resource& resource) mutable -> FaultyClient::Fault {
+    world.client.Set([&, n = 0](std::string_view verb, const kube::Resource& resource) mutable -> FaultyClient::Fault {
+      if (Reads(verb)) return {};
       *calls = ++n;
       if (n != fail_at) return {};
-      const bool of_child = resource.kind != kube::kInferenceDeployments.kind;
-      const kube::Resource& kin = of_child ? resource : kube::kDeployments;
-      if (GetParam().deletes_kin) {
-        for (const std::string& name : world.Names(kin)) world.Delete(kin, name);
-      }
+      DeleteKin(world, resource);
       return {GetParam().error, GetParam().after};
     });
     world.Create();
     EXPECT_TRUE(world.Settle());
-    world.Patch(R"({"spec":{"engine":{"args":["--max-input-tokens=9"]}}})");
+    world.Patch(kNextRevision);
     EXPECT_TRUE(world.Settle());
     return world.State();
   }
+
+  // The same life, but the operator is started anew in the middle of it. From then on the first list of each resource fails, its first watch is
+  // refused, and its second breaks off behind an event. `met` is who met what, and does not matter if it is null, as nothing fails then.
+  std::string LiveAmongFailingReads(bool watch_list, std::multiset<std::string>* met) {
+    World world(1, "cpu", watch_list);
+    world.Create();
+    EXPECT_TRUE(world.Settle());
+    world.client.Set([&](std::string_view verb, const kube::Resource& resource) -> FaultyClient::Fault {
+      if (!Reads(verb) || met == nullptr) return {};
+      const std::string call = StrCat(verb, " ", kube::QualifiedName(resource));
+      met->insert(call);
+      const size_t times = met->count(call);
+      if (times > (verb == "list" ? 1u : 2u)) return {};
+      DeleteKin(world, resource);
+      return {GetParam().error, times == 2};
+    });
+    world.Restart();
+    for (int step = 0; step < 300; ++step) world.Step(/*chaos=*/false);
+    world.Patch(kNextRevision);
+    for (int step = 0; step < 300; ++step) world.Step(/*chaos=*/false);
+    EXPECT_TRUE(world.Settle());
+    return world.State();
+  }
+
+  static constexpr char kNextRevision[] = R"({"spec":{"engine":{"args":["--max-input-tokens=9"]}}})";
 };
+
+TEST_P(EachErrorTest, AtEachListAndWatchEndsInTheSameState) {
+  for (const bool watch_list : {false, true}) {
+    SCOPED_TRACE(watch_list ? "watch-list" : "list");
+    const std::string calm = LiveAmongFailingReads(watch_list, nullptr);
+    std::multiset<std::string> met;
+    ASSERT_EQ(LiveAmongFailingReads(watch_list, &met), calm);
+    std::vector<kube::Resource> watched = ChildResources();
+    watched.insert(watched.end(), {kube::kInferenceDeployments, kube::kAcceleratorClasses, kube::kNodes});
+    for (const kube::Resource& resource : watched) {
+      const std::string name = kube::QualifiedName(resource);
+      EXPECT_GE(met.count("list " + name), watch_list ? 0u : 2u) << name;
+      EXPECT_GE(met.count("watch " + name), 2u) << name;
+    }
+  }
+}
 
 TEST_P(EachErrorTest, AtEachCallEndsInTheSameState) {
   int calls = 0, ignored = 0;

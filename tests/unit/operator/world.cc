@@ -33,9 +33,56 @@ void Neutral(json& node) {
     std::sort(node.begin(), node.end());
 }
 
+class RefusedWatch final : public kube::WatchStream {
+ public:
+  explicit RefusedWatch(absl::Status status) : status_(std::move(status)) {}
+  absl::StatusOr<kube::WatchEvent> Next(Duration) override { return status_; }
+  void Cancel() override {}
+
+ private:
+  const absl::Status status_;
+};
+
 }  // namespace
 
-World::World(uint64_t seed, const std::string& sample) : random(seed), sample_(sample) {
+absl::StatusOr<kube::WatchEvent> Arrivals::Next(Duration) {
+  if (!broken_.ok()) return broken_;
+  if (initial_) {
+    absl::StatusOr<kube::WatchEvent> event = real_->Next(Duration::zero());
+    initial_ = event.ok() && !(event->type == kube::WatchEventType::kBookmark && event->object->initial_events_end());
+    return event;
+  }
+  if (delivered_.empty()) return kube::WatchEvent{};
+  kube::WatchEvent event = std::move(delivered_.front());
+  delivered_.pop_front();
+  broken_ = breaks_;
+  return event;
+}
+
+void Arrivals::Fetch() {
+  while (!initial_) {
+    const auto event = real_->Next(Duration::zero());
+    if (!event.ok() || event->type == kube::WatchEventType::kNothingYet) return;
+    if (event->type != kube::WatchEventType::kBookmark) arriving.push_back(*event);
+  }
+}
+
+void Arrivals::Deliver(size_t index) {
+  delivered_.push_back(arriving[index]);
+  arriving.erase(arriving.begin() + static_cast<long>(index));
+}
+
+std::unique_ptr<kube::WatchStream> FaultyClient::Watch(const kube::Resource& r, const kube::WatchOptions& o) {
+  const Fault fault = decide_ ? decide_("watch", r) : Fault{};
+  if (!fault.error.ok() && !fault.after) return std::make_unique<RefusedWatch>(fault.error);
+  auto watch = std::make_unique<Arrivals>(real_->Watch(r, o), o.send_initial_events, fault.error,
+                                          [this, r] { watching_(r, nullptr); });
+  watching_(r, watch.get());
+  return watch;
+}
+
+World::World(uint64_t seed, const std::string& sample, bool watch_list)
+    : random(seed), sample_(sample), watch_list_(watch_list) {
   EXPECT_TRUE(SetLogLevel("off").ok());
   const auto add = [this](const kube::Resource& resource, const std::string& selector) {
     auto feed = std::make_unique<Feed>();
@@ -47,6 +94,11 @@ World::World(uint64_t seed, const std::string& sample) : random(seed), sample_(s
   add(kube::kAcceleratorClasses, "");
   add(kube::kNodes, "");
   for (const kube::Resource& child : ChildResources()) add(child, ChildSelector());
+  client.OnWatch([this](const kube::Resource& resource, Arrivals* watch) {
+    for (const auto& feed : feeds_) {
+      if (feed->resource.kind == resource.kind) feed->watch = watch;
+    }
+  });
   Restart();
 }
 
@@ -54,7 +106,7 @@ void World::Restart() {
   queue_ = std::make_unique<kube::WorkQueue>(kube::WorkQueueOptions{}, clock_);
   Caches caches{nullptr, nullptr, nullptr, {}};
   for (const auto& feed : feeds_) {
-    feed->arriving.clear();
+    feed->reflector.reset();
     feed->cache = std::make_unique<kube::Cache>(feed->resource);
     feed->cache->AddHandler([this, f = feed.get()](const kube::Change& change) {
       for (const kube::ObjectKey& key : AffectedBy(change, f->resource, *feeds_[0]->cache)) queue_->Add(key);
@@ -76,7 +128,12 @@ void World::Restart() {
     return WallTime(std::chrono::seconds(1'800'000'000)) + clock_.Now().time_since_epoch();
   };
   reconciler_ = std::make_unique<Reconciler>(&client, caches, clock_, options);
-  for (const auto& feed : feeds_) Relist(*feed);
+  for (const auto& feed : feeds_) {
+    kube::ReflectorOptions following{.label_selector = feed->selector, .watch_list = watch_list_};
+    following.seed = static_cast<uint64_t>(random.UniformInt(1, 1'000'000));
+    feed->reflector = std::make_unique<kube::Reflector>(&client, feed->cache.get(), following, clock_);
+  }
+  Reflect();
 }
 
 void World::Create() {
@@ -93,36 +150,34 @@ void World::Delete(const kube::Resource& resource, const std::string& name) {
   store.Delete(resource, kNamespace, name).IgnoreError();
 }
 
-void World::Fetch() {
+std::optional<Duration> World::Reflect() {
+  std::optional<Duration> soonest;
   for (const auto& feed : feeds_) {
-    while (true) {
-      const auto event = feed->stream->Next(Duration::zero());
-      if (!event.ok() || event->type == kube::WatchEventType::kNothingYet) break;
-      if (event->type != kube::WatchEventType::kBookmark) feed->arriving.push_back(*event);
-    }
+    std::optional<Duration> pause;
+    do {
+      pause = feed->reflector->Step();
+    } while (pause == Duration::zero());
+    if (pause) soonest = std::min(*pause, soonest.value_or(*pause));
+    if (feed->watch != nullptr) feed->watch->Fetch();
   }
+  return soonest;
 }
 
 void World::Deliver(Feed& feed, size_t index) {
-  const kube::WatchEvent event = feed.arriving[index];
-  feed.arriving.erase(feed.arriving.begin() + static_cast<long>(index));
-  if (event.type == kube::WatchEventType::kDeleted) {
-    feed.cache->Remove(event.object);
-  } else {
-    feed.cache->Set(event.object);
-  }
+  feed.watch->Deliver(index);
+  feed.reflector->Step();
 }
 
-void World::Relist(Feed& feed) {
-  const auto page = store.List(feed.resource, {.label_selector = feed.selector, .limit = 0});
-  ASSERT_TRUE(page.ok());
-  feed.cache->Replace("", page->items, page->resource_version, false);
-  feed.stream =
-      store.Watch(feed.resource, {.label_selector = feed.selector, .resource_version = page->resource_version});
-  feed.gap = false;
+void World::Break(Feed& feed) {
+  if (feed.watch == nullptr) return;
+  feed.watch->Break(kube::ToStatus({410, "Expired", "too old resource version", {}, {}},
+                                   {"watch", kube::QualifiedName(feed.resource), "", "", "", ""}));
 }
 
 bool World::Work() {
+  for (const auto& feed : feeds_) {
+    if (!feed->reflector->HasSynced()) return false;
+  }
   const std::optional<kube::ObjectKey> key = queue_->TryGet();
   if (!key) return false;
   const absl::StatusOr<kube::ReconcileResult> result = reconciler_->Reconcile(*key);
@@ -179,17 +234,17 @@ bool World::MovePods(bool one) {
 }
 
 void World::Step(bool chaos) {
-  Fetch();
+  Reflect();
   Feed& feed = *feeds_[static_cast<size_t>(random.UniformInt(0, static_cast<int64_t>(feeds_.size()) - 1))];
   const double what = random.Uniform();
   if (what < 0.5) {
-    if (feed.arriving.empty()) return;
-    const auto last = static_cast<int64_t>(feed.arriving.size()) - 1;
+    if (feed.watch == nullptr || feed.watch->arriving.empty()) return;
+    std::deque<kube::WatchEvent>& arriving = feed.watch->arriving;
+    const auto last = static_cast<int64_t>(arriving.size()) - 1;
     const auto index = static_cast<size_t>(chaos ? random.UniformInt(0, last) : 0);
-    if (chaos && random.Uniform() < 0.15) feed.arriving.push_back(feed.arriving[index]);
+    if (chaos && random.Uniform() < 0.15) arriving.push_back(arriving[index]);
     if (chaos && random.Uniform() < 0.1) {
-      feed.arriving.erase(feed.arriving.begin() + static_cast<long>(index));
-      feed.gap = true;
+      arriving.erase(arriving.begin() + static_cast<long>(index));
       return;
     }
     Deliver(feed, index);
@@ -200,27 +255,24 @@ void World::Step(bool chaos) {
   } else if (what < 0.95) {
     clock_.Advance(FromSeconds(random.Uniform(0, 5)));
   } else if (chaos && what < 0.96) {
-    Relist(feed);
+    Break(feed);
   }
 }
 
 bool World::Settle() {
-  for (const auto& feed : feeds_) {
-    Fetch();
-    feed->arriving.clear();
-    Relist(*feed);
-  }
+  for (const auto& feed : feeds_) Break(*feed);
   bool looked_again = false;
   for (int step = 0; step < kMostSteps; ++step) {
-    Fetch();
+    const std::optional<Duration> reflectors_pause = Reflect();
     bool busy = false;
     for (const auto& feed : feeds_) {
-      for (; !feed->arriving.empty(); busy = true) Deliver(*feed, 0);
+      for (; feed->watch != nullptr && !feed->watch->arriving.empty(); busy = true) Deliver(*feed, 0);
     }
     while (Work()) busy = true;
     if (MovePods(/*one=*/false) || CollectGarbage()) busy = true;
     if (busy) continue;
-    const std::optional<TimePoint> next = queue_->NextDelayed();
+    std::optional<TimePoint> next = queue_->NextDelayed();
+    if (reflectors_pause) next = std::min(clock_.Now() + *reflectors_pause, next.value_or(TimePoint::max()));
     if (next && *next - clock_.Now() < kLong) {
       clock_.Advance(*next - clock_.Now());
     } else if (next && !looked_again) {
