@@ -7,6 +7,7 @@
 #include "lib/base/random.h"
 #include "lib/kube/controller.h"
 #include "lib/kube/memory_client.h"
+#include "tests/unit/seed.h"
 
 namespace patella::kube {
 namespace {
@@ -52,8 +53,7 @@ TEST(ManagerTest, EveryChangeArrivesThroughCutWatchesCompactionAndFailingCalls) 
   ASSERT_TRUE(manager.StartCaches(seconds(10)).ok());
   manager.StartWorkers();
 
-  constexpr uint64_t kSeed = 5;
-  Random random(kSeed);
+  Random random(Seed(5));
   std::map<std::string, std::string> truth{{"early", "1"}};
   for (int i = 0; i < 400; ++i) {
     const std::string name = "o" + std::to_string(random.UniformInt(0, 20));
@@ -75,8 +75,7 @@ TEST(ManagerTest, EveryChangeArrivesThroughCutWatchesCompactionAndFailingCalls) 
   EXPECT_TRUE(Until([&] {
     const std::lock_guard lock(mutex);
     return seen == truth;
-  })) << "seed "
-      << kSeed;
+  }));
   manager.Stop();
   EXPECT_NE(metrics.Expose().find("controller_runtime_reconcile_total{controller=\"copy\",result=\"success\"}"),
             std::string::npos);

@@ -11,6 +11,7 @@
 #include "lib/base/random.h"
 #include "lib/kube/kubeconfig.h"
 #include "lib/kube/rest_client.h"
+#include "tests/unit/seed.h"
 
 namespace patella::kube {
 namespace {
@@ -125,7 +126,8 @@ TEST(WatchCancelTest, AThousandCancelledWatchesLeaveNothingBehind) {
     }
   };
   std::vector<std::thread> users;
-  for (uint64_t seed = 1; seed <= 4; ++seed) users.emplace_back(use, seed);
+  const uint64_t first = Seed(1);
+  for (uint64_t seed = first; seed < first + 4; ++seed) users.emplace_back(use, seed);
   for (std::thread& user : users) user.join();
   EXPECT_EQ(cancelled, 1000);
   for (int i = 0; i < 2000 && server.open() > 0; ++i) std::this_thread::sleep_for(milliseconds(10));

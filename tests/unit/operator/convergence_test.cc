@@ -1,33 +1,18 @@
-// Whatever happens on the way, the operator ends in the same state. PATELLA_SEED=N plays one seed again, PATELLA_SEEDS=N plays N of them.
+// Whatever happens on the way, the operator ends in the same state.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "lib/base/text.h"
 #include "tests/unit/operator/world.h"
+#include "tests/unit/seed.h"
 
 namespace patella::apply {
 namespace {
 
 using nlohmann::json;
-
-int64_t Number(const char* variable, int64_t fallback) {
-  const char* text = std::getenv(variable);
-  int64_t number = 0;
-  return text != nullptr && ParseInt(text, &number) ? number : fallback;
-}
-
-std::vector<uint64_t> Seeds(int count) {
-  if (const int64_t one = Number("PATELLA_SEED", 0); one > 0) return {static_cast<uint64_t>(one)};
-  std::vector<uint64_t> seeds;
-  for (int64_t seed = 1; seed <= Number("PATELLA_SEEDS", count); ++seed) seeds.push_back(static_cast<uint64_t>(seed));
-  return seeds;
-}
-
-std::string Replay(uint64_t seed) { return StrCat("to play this again: PATELLA_SEED=", seed); }
 
 json RandomSpec(Random& random) {
   json spec = {{"paused", false},
@@ -52,7 +37,7 @@ void UserActs(World& world) {
 
 // What this spec comes to when nothing goes wrong.
 std::string CalmState(const json& spec) {
-  World world(1);
+  World world(Seed(1));
   world.Create();
   world.Patch(spec.dump());
   EXPECT_TRUE(world.Settle());
@@ -97,7 +82,7 @@ TEST(ConvergenceTest, AReadyPodStaysWhileEventsAreOnlyLate) {
 
 TEST(ConvergenceTest, OnceAllIsThereNothingIsWritten) {
   for (const char* sample : {"cpu", "gpu", "vllm"}) {
-    World world(1, sample);
+    World world(Seed(1), sample);
     world.Create();
     ASSERT_TRUE(world.Settle());
     world.store.ClearWrites();
@@ -109,7 +94,7 @@ TEST(ConvergenceTest, OnceAllIsThereNothingIsWritten) {
 
 // Within seconds, not with the hourly look.
 TEST(ConvergenceTest, PeersCertificatesThatAreDeletedOrChangedAreBackAtOnce) {
-  World world(1);
+  World world(Seed(1));
   world.Create();
   ASSERT_TRUE(world.Settle());
   const std::string name = StrCat(kName, "-peers");
@@ -192,7 +177,7 @@ class EachErrorTest : public ::testing::TestWithParam<Mishap> {
 
   // The first life of a deployment: made, then moved to another revision. Call number `fail_at` fails.
   std::string Live(int fail_at, int* calls) {
-    World world(1);
+    World world(Seed(1));
     world.client.Set([&, n = 0](std::string_view verb, const kube::Resource& resource) mutable -> FaultyClient::Fault {
       if (Reads(verb)) return {};
       *calls = ++n;
@@ -210,7 +195,7 @@ class EachErrorTest : public ::testing::TestWithParam<Mishap> {
   // The same life, but the operator is started anew in the middle of it. From then on the first list of each resource fails, its first watch is
   // refused, and its second breaks off behind an event. `met` is who met what, and does not matter if it is null, as nothing fails then.
   std::string LiveAmongFailingReads(bool watch_list, std::multiset<std::string>* met) {
-    World world(1, "cpu", watch_list);
+    World world(Seed(1), "cpu", watch_list);
     world.Create();
     EXPECT_TRUE(world.Settle());
     world.client.Set([&](std::string_view verb, const kube::Resource& resource) -> FaultyClient::Fault {
@@ -276,7 +261,7 @@ TEST(ConvergenceTest, ADeletedDeploymentLeavesNothing) {
 }
 
 TEST(ConvergenceTest, EventsTellTheStoryOnce) {
-  World world(1);
+  World world(Seed(1));
   world.Create();
   ASSERT_TRUE(world.Settle());
   world.Patch(R"({"spec":{"engine":{"args":["--max-input-tokens=9"]}}})");

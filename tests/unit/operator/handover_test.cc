@@ -7,6 +7,7 @@
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "tests/unit/seed.h"
 
 namespace patella::reconcile {
 namespace {
@@ -91,8 +92,8 @@ struct World {
 
 // Random clusters, caps, degrees and interleavings; views that are old by some steps; a spec that changes again on the way.
 TEST(HandOverTest, NeverOverTheCapNeverWithoutAReadyPodAndAlwaysDoneInTheEnd) {
-  for (uint64_t seed = 1; seed <= 3000; ++seed) {
-    SCOPED_TRACE(StrCat("seed ", seed));
+  for (const uint64_t seed : Seeds(3000)) {
+    SCOPED_TRACE(Replay(seed));
     Random random(seed);
     const int degrees[] = {1, 2, 4};
     const auto degree = [&] { return degrees[random.UniformInt(0, 2)]; };

@@ -5,6 +5,7 @@
 
 #include "lib/base/text.h"
 #include "tests/unit/operator/world.h"
+#include "tests/unit/seed.h"
 
 namespace patella::apply {
 namespace {
@@ -41,7 +42,7 @@ void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; 
 class RefusalTest : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(RefusalTest, OfADeploymentIsTheConditionStalledUntilItIsTaken) {
-  World world(1);
+  World world(Seed(1));
   world.client.Set([](std::string_view verb, const kube::Resource& resource) -> FaultyClient::Fault {
     if (verb != "apply" || resource.kind != kube::kDeployments.kind) return {};
     return {kube::ToStatus({GetParam().code, GetParam().api_reason, "the quota's own words", {}, {}},
@@ -70,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Answers, RefusalTest,
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(RefusedTest, ANameThatIsTakenIsTheConditionStalled) {
-  World world(1);
+  World world(Seed(1));
   const json theirs = {{"apiVersion", "v1"}, {"kind", "Service"}, {"metadata", {{"name", kName}}}};
   ASSERT_TRUE(world.store.Create(kube::kServices, kNamespace, theirs.dump()).ok());
   world.Create();
@@ -83,7 +84,7 @@ TEST(RefusedTest, ANameThatIsTakenIsTheConditionStalled) {
 
 // An older schema of the cluster may let it through.
 TEST(RefusedTest, ASpecThatCannotBeReadIsInvalidSpecAndWhatServesStays) {
-  World world(1);
+  World world(Seed(1));
   world.Create();
   ASSERT_TRUE(world.Settle());
   const json before = json::parse(world.All(kube::kInferenceDeployments)[0]->json())["spec"];
@@ -106,7 +107,7 @@ TEST(RefusedTest, ASpecThatCannotBeReadIsInvalidSpecAndWhatServesStays) {
 }
 
 TEST(RefusedTest, ASpecThatCouldNeverBeReadIsNotReady) {
-  World world(1);
+  World world(Seed(1));
   world.Create();
   world.Patch(R"({"spec":{"engine":"nonsense"}})");
   ASSERT_TRUE(world.Settle());

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lib/base/random.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 namespace {
@@ -20,7 +21,7 @@ TEST(ErlangBTest, AgreesWithTables) {
 TEST(ErlangBTest, AgreesWithASimulatedReplica) {
   constexpr double kOffered = 14;
   constexpr int kServers = 22;
-  Random random(3);
+  Random random(Seed(3));
   std::vector<double> ends;
   double now = 0;
   int blocked = 0;
@@ -101,7 +102,7 @@ TEST_F(AutoscalerTest, FallsOnlyWhenFewerWereEnoughForTheWholeWindow) {
 TEST_F(AutoscalerTest, AWobblingLoadDoesNotMoveTheReplicas) {
   Run(45, 1500);
   moves_.clear();
-  Random random(9);
+  Random random(Seed(9));
   for (int i = 0; i < 100; ++i) Run(random.Uniform(35, 50), 30);
   EXPECT_LE(moves_.size(), 1u);
 }

@@ -2,6 +2,7 @@
 
 #include "gtest/gtest.h"
 #include "simulator.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 namespace {
@@ -85,7 +86,7 @@ TEST(VerdictTest, ACleanRunOfP90PassesAfter27Requests) {
 }
 
 TEST(VerdictTest, ErrorsOfTheSequentialTestAreAboutFivePercent) {
-  Random random(3);
+  Random random(Seed(3));
   int wrong = 0;
   for (int run = 0; run < 1000; ++run) {
     int violations = 0;

@@ -13,6 +13,7 @@
 
 #include "lib/base/random.h"
 #include "tests/unit/science/simulator.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 
@@ -23,7 +24,7 @@ struct Load {
   std::vector<std::pair<int, int>> sizes = {{128, 64}};  // prompt, output
   double seconds = 120, warm_s = 20;
   double target_ms = 50;  // of the time per output token
-  uint64_t seed = 1;
+  uint64_t seed = Seed(1);
 };
 
 struct Held {

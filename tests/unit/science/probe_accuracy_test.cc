@@ -9,6 +9,7 @@
 #include "lib/science/ramp.h"
 #include "lib/science/statistics.h"
 #include "simulator.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 namespace {
@@ -89,8 +90,8 @@ TEST(RampAccuracyTest, PredictsMeanLatencyWithinFivePercent) {
     ServerConfig server = one.server;
     std::vector<double> of_case, of_case_per_output, of_runs;
     double seconds = 0, tokens = 0;
-    for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
-      server.seed = seed;
+    const uint64_t first = Seed(1);
+    for (server.seed = first; server.seed < first + kSeeds; ++server.seed) {
       const RampResult ramp = RunRamp(server, {.input_tokens = one.workload.input_tokens,
                                                .output_tokens = one.workload.output_tokens,
                                                .max_concurrency = 32});

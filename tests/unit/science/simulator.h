@@ -17,6 +17,7 @@
 
 #include "lib/base/random.h"
 #include "lib/science/probe.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 
@@ -35,7 +36,7 @@ struct ServerConfig {
   double cold_factor = 1, cold_s = 0;        // a step costs (1 + (factor − 1)·e^(−t/cold_s)) times as much
   double jump_at_s = 1e18, jump_factor = 1;  // from then on every step costs this many times as much
   int fails_after = 1 << 30;                 // streams started; later ones fail at once
-  uint64_t seed = 1;
+  uint64_t seed = Seed(1);
 };
 
 class Server {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/science/overload.h"
+#include "tests/unit/seed.h"
 
 namespace patella::science {
 namespace {
@@ -69,8 +70,8 @@ struct Outcome {
 template <typename MakeLimit>
 Outcome Mean(Load load, MakeLimit make) {
   Outcome mean;
-  for (int seed = 1; seed <= kSeeds; ++seed) {
-    load.seed = static_cast<uint64_t>(seed);
+  const uint64_t first = Seed(1);
+  for (load.seed = first; load.seed < first + kSeeds; ++load.seed) {
     auto limit = make();
     const Held held = Serve(load, limit);
     mean.goodput += held.goodput / kSeeds, mean.p90_ms += held.p90_ms / kSeeds, mean.limit += held.mean_limit / kSeeds;
