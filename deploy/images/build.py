@@ -7,7 +7,7 @@ An image is one layer: the stripped program, the shared objects that it is linke
 loader, /etc/passwd and /tmp. No shell, no package manager, no set-uid file; it runs as user 65532 on a read-only
 root. The same inputs give the same bytes: names are sorted, times are zero, owner is root. Load one with `ctr -n
 k8s.io images import FILE`, `docker load -i FILE`, `skopeo copy oci-archive:FILE ...`. Prints a line for each image:
-size on disk, size packed, digest, file.
+reference, size on disk, size packed, digest, file.
 """
 
 import argparse
@@ -27,11 +27,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPOSITORY = "registry.patella.dev/patella/"
 USER = 65532
 
-# name -> the program it starts, other programs beside it, what it is. Programs come from --bin.
+# name -> the program it starts, what it is. Programs come from --bin.
 IMAGES = {
-    "operator": ("patella-operator", [], "Turns InferenceDeployments into tuned pods"),
-    "sidecar": ("patella-sidecar", [], "Finds and holds the concurrency limit of one inference engine"),
-    "engine": ("patella-engine", [], "Serves a model on CPUs"),
+    "operator": ("patella-operator", "Turns InferenceDeployments into tuned pods"),
+    "sidecar": ("patella-sidecar", "Finds and holds the concurrency limit of one inference engine"),
+    "engine": ("patella-engine", "Serves a model on CPUs"),
 }
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
@@ -56,7 +56,7 @@ def stripped(file: pathlib.Path) -> bytes:
         return pathlib.Path(copy.name).read_bytes()
 
 
-def layer(programs: list[pathlib.Path]) -> bytes:
+def layer(program: pathlib.Path) -> bytes:
     files = {
         "etc/passwd": (
             f"root:x:0:0:root:/:/sbin/nologin\npatella:x:{USER}:{USER}:patella:/tmp:/sbin/nologin\n".encode(),
@@ -65,11 +65,8 @@ def layer(programs: list[pathlib.Path]) -> bytes:
         "etc/group": (f"root:x:0:\npatella:x:{USER}:\n".encode(), 0o644),
         "etc/nsswitch.conf": (b"hosts: files dns\n", 0o644),
     }
-    for program in programs:
-        files[f"usr/bin/{program.name}"] = (stripped(program), 0o755)
-        for path in shared_objects(program):
-            if str(path).lstrip("/") not in files:
-                files[str(path).lstrip("/")] = (stripped(path), 0o755)
+    for name, file in {f"usr/bin/{program.name}": program, **{str(p)[1:]: p for p in shared_objects(program)}}.items():
+        files[name] = (stripped(file), 0o755)
     folders = {"tmp": 0o1777}
     for name in files:
         for parent in pathlib.PurePosixPath(name).parents:
@@ -90,9 +87,9 @@ def layer(programs: list[pathlib.Path]) -> bytes:
 
 
 def write_archive(
-    path: pathlib.Path, reference: str, programs: list[pathlib.Path], labels: dict, by_content: bool = False
+    path: pathlib.Path, reference: str, program: pathlib.Path, labels: dict, by_content: bool = False
 ) -> tuple[int, int, str, str]:
-    """Writes an OCI archive of one image that starts the first program.
+    """Writes an OCI archive of one image that starts `program`.
 
     Returns its unpacked size, the archive's size, the manifest's digest and the reference; by_content: the tag ends in
     the digest.
@@ -108,7 +105,7 @@ def write_archive(
             "size": len(content),
         }
 
-    unpacked = layer(programs)
+    unpacked = layer(program)
     packed = gzip.compress(unpacked, compresslevel=6, mtime=0)
     config = add(
         json.dumps(
@@ -117,7 +114,7 @@ def write_archive(
                 "os": "linux",
                 "created": "1970-01-01T00:00:00Z",
                 "config": {
-                    "Entrypoint": [f"/usr/bin/{programs[0].name}"],
+                    "Entrypoint": [f"/usr/bin/{program.name}"],
                     "User": f"{USER}:{USER}",
                     "WorkingDir": "/tmp",
                     "Env": ["PATH=/usr/bin"],
@@ -182,11 +179,10 @@ def main() -> None:
         raise SystemExit(f"no image is named {', '.join(sorted(unknown))}: there are {', '.join(IMAGES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.names or IMAGES:
-        program, others, description = IMAGES[name]
-        programs = [options.bin / p for p in [program, *others]]
-        if missing := [str(p) for p in programs if not p.exists()]:
+        program, description = IMAGES[name]
+        if not (options.bin / program).exists():
             raise SystemExit(
-                f"{', '.join(missing)} not found: build it first (ninja -C {options.bin.parent} {program})"
+                f"{options.bin / program} not found: build it first (ninja -C {options.bin.parent} {program})"
             )
         reference = f"{REPOSITORY}{name}:{version}"
         labels = {
@@ -196,7 +192,9 @@ def main() -> None:
             "org.opencontainers.image.licenses": "Apache-2.0",
         }
         path = options.out / f"{name}.tar"
-        unpacked, packed, digest, reference = write_archive(path, reference, programs, labels, options.tag_by_content)
+        unpacked, packed, digest, reference = write_archive(
+            path, reference, options.bin / program, labels, options.tag_by_content
+        )
         print(f"{reference}  {unpacked / 1e6:.0f} MB, {packed / 1e6:.0f} MB packed, {digest[:19]}  {path}", flush=True)
 
 

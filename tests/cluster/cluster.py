@@ -32,7 +32,8 @@ import servers
 from control_plane import kubectl, programs
 from servers import Failure
 
-STATE = pathlib.Path(os.environ.get("PATELLA_CLUSTER") or "/srv/patella-cluster").absolute()
+USUAL_STATE = pathlib.Path("/srv/patella-cluster")
+STATE = pathlib.Path(os.environ.get("PATELLA_CLUSTER") or USUAL_STATE).absolute()
 CACHE = pathlib.Path(os.environ.get("PATELLA_CACHE") or pathlib.Path.home() / ".cache/patella").absolute()
 FOLDER = pathlib.Path(__file__).resolve().parent
 LOCK = pathlib.Path("/run/lock/patella-cluster.lock")
@@ -64,6 +65,11 @@ def run(*command, **options) -> str:
     if result.returncode:
         raise Failure(f"{' '.join(map(str, command))}: {result.stderr.strip() or result.stdout.strip()}")
     return result.stdout
+
+
+def down_command(state: pathlib.Path = STATE) -> str:
+    """What ends the cluster of that folder, for messages."""
+    return "make cluster-down" if state == USUAL_STATE else f"PATELLA_CLUSTER={state} make cluster-down"
 
 
 def node_init(state: pathlib.Path = STATE) -> int:
@@ -102,7 +108,7 @@ def refuse_a_second() -> None:
                     other = pathlib.Path(variable.split(b"=", 1)[1].decode()).parent
                     raise Failure(
                         f"another cluster runs on this machine, in {other} (process {entry}), with the same addresses: "
-                        f"end it first with `PATELLA_CLUSTER={other} make cluster-down`"
+                        f"end it first with `{down_command(other)}`"
                     )
     for prefix in (f"{THERE}/24", control_plane.SERVICE_RANGE, POD_RANGE):
         for line in run("ip", "-4", "route", "show", "root", prefix.replace(THERE, "10.89.0.0")).splitlines():
@@ -247,7 +253,7 @@ def load_pause() -> None:
     folder = STATE / "images"
     folder.mkdir(exist_ok=True)
     run("gcc", "-static", "-Os", "-o", folder / "pause", FOLDER / "node/pause.c")
-    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, [folder / "pause"], {})
+    build.write_archive(folder / "pause.tar", PAUSE_IMAGE, folder / "pause", {})
     run(*ctr("images", "import", folder / "pause.tar"))
 
 
@@ -367,7 +373,7 @@ def down(quiet: bool = False) -> None:
         if not quiet:
             say(f"ended the cluster and removed {STATE}")
     elif not quiet:
-        say("no cluster runs")
+        say(f"no cluster runs in {STATE}")
 
 
 @contextlib.contextmanager
@@ -387,24 +393,10 @@ def check_machine() -> None:
         raise Failure(
             "a Kubernetes node makes namespaces, mounts and packet-filter rules, which needs root: sudo make cluster"
         )
-    missing = [
-        n
-        for n in (
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kube-proxy",
-            "kubectl",
-            "coredns",
-        )
-        if not (programs() / n).exists()
-    ]
-    missing += [
-        n
-        for n in ("etcd", "containerd", "runc", "iptables", "mount", "ip", "nsenter", "unshare", "gcc", "openssl")
-        if not shutil.which(n)
-    ]
+    built = [name for name in (*SERVERS, "kubectl", "helm") if name not in ("etcd", "containerd")]
+    found = "etcd containerd runc iptables mount ip nsenter setpriv unshare gcc openssl".split()
+    missing = [name for name in built if not (programs() / name).exists()]
+    missing += [name for name in found if not shutil.which(name)]
     if missing:
         raise Failure(f"{', '.join(missing)} not found: `make cluster` installs and builds them")
 

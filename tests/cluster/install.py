@@ -3,8 +3,9 @@
 
     install.py [--sample deploy/samples/smollm2.yaml] [--bin build/release/bin]
 
-Every step may be repeated: images are tagged by their content, so what has not changed is not rolled out again. Ends
-with `kubectl get idep`, a completion from the URL that answers, and the next commands; else exit 1 with what is wrong.
+Every step may be repeated, also after a kill at any point: images are tagged by their content, so what has not changed
+is not rolled out again. One at a time, until the sample is applied. Ends with `kubectl get idep`, a completion from the
+URL that answers, and the next commands; else exit 1 with what is wrong.
 """
 
 import argparse
@@ -14,14 +15,13 @@ import re
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 
 import cluster
 import control_plane
 from cluster import STATE, say
 from control_plane import ROOT, kubectl
-from servers import Failure
+from servers import TIED, Failure
 
 RELEASE, NAMESPACE = "patella", "patella-system"
 IMAGES = ("operator", "sidecar", "engine")
@@ -29,8 +29,9 @@ READY_SECONDS = 600
 
 
 def helm(*arguments) -> str:
+    program = control_plane.programs() / "helm"
     result = subprocess.run(
-        [control_plane.programs() / "helm", f"--kubeconfig={STATE}/admin.kubeconfig", *map(str, arguments)],
+        [*TIED, program, f"--kubeconfig={STATE}/admin.kubeconfig", *map(str, arguments)],
         capture_output=True,
         text=True,
     )
@@ -41,7 +42,7 @@ def helm(*arguments) -> str:
 
 def load_images(programs: pathlib.Path) -> dict[str, str]:
     """Builds the images and loads those that the node does not have; their tags by name."""
-    build = [sys.executable, ROOT / "deploy/images/build.py", "--tag-by-content", "--bin", programs, *IMAGES]
+    build = [*TIED, sys.executable, ROOT / "deploy/images/build.py", "--tag-by-content", "--bin", programs, *IMAGES]
     lines = cluster.run(*build).splitlines()
     present = cluster.run(*cluster.ctr("images", "ls", "-q")).split()
     tags = {}
@@ -179,22 +180,32 @@ def service_url(namespace: str, name: str) -> str:
     return f"http://{service['spec']['clusterIP']}"
 
 
-def summary(thing: dict) -> None:
+def summary(thing: dict, programs: pathlib.Path) -> None:
+    """Ends with lines that a shell can run: commands, each with what it shows."""
     name, namespace = thing["metadata"]["name"], thing["metadata"]["namespace"]
     url, model = service_url(namespace, name), thing["spec"]["model"]["name"]
-    answer = complete(url, model, "The capital of France is").strip().splitlines()[0]
-    pod = pods_of(namespace, name)[0]
+    prompt = "The capital of France is"
+    answer = " ".join(complete(url, model, prompt).split())
     say("")
     say(kubectl(STATE, "get", "idep", "-n", namespace).rstrip())
     say(f"""
-{url} answers: "The capital of France is {answer}"
+{url} answers: "{prompt} {answer}"
 
-The story of the object, a load that meets the limiter, the sidecar's own page, and the end:
-  export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH
-  kubectl describe idep/{name}
-  build/release/bin/patella bench {url} --concurrency 1,8,32
-  http://{pod["status"]["podIP"]}:8081/
-  make cluster-down""")
+What to do next:
+  export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH""")
+    for command, shows in (
+        (f"kubectl describe idep/{name} -n {namespace}", "the story of the object"),
+        (f"{shown(programs / 'patella')} bench {url} --concurrency 1,8,32", "a load that meets the limiter"),
+        (f"curl http://{pods_of(namespace, name)[0]['status']['podIP']}:8081/", "the sidecar's own page, for a browser"),
+        (cluster.down_command(), "the end, which leaves nothing"),
+    ):
+        say(f"  {command}  # {shows}")
+
+
+def shown(path: pathlib.Path) -> pathlib.Path:
+    """As a person in the repository's folder would write it."""
+    path = path.absolute()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def main() -> int:
@@ -204,16 +215,17 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     try:
-        if not cluster.node_init():
-            raise Failure("no cluster runs: start it with `make cluster`")
-        tags = load_images(options.bin)
-        say("installing charts/patella")
-        install_chart(tags, [])
-        applied = json.loads(kubectl(STATE, "apply", "-f", options.sample, "-o", "json"))
+        with cluster.locked():
+            if not cluster.node_init():
+                raise Failure("no cluster runs: start it with `make cluster`")
+            tags = load_images(options.bin)
+            say("installing charts/patella")
+            install_chart(tags, [])
+            applied = json.loads(kubectl(STATE, "apply", "-f", options.sample, "-o", "json"))
         say(f"applied {options.sample} ({time.monotonic() - began:.0f} s): now the limit is learned")
-        summary(wait_until_ready(applied["metadata"]["namespace"], applied["metadata"]["name"]))
+        summary(wait_until_ready(applied["metadata"]["namespace"], applied["metadata"]["name"]), options.bin)
         return 0
-    except (Failure, urllib.error.URLError) as failure:
+    except (Failure, OSError) as failure:  # URLError and HTTPError are OSErrors
         print(f"cluster: {failure}", file=sys.stderr)
         return 1
 

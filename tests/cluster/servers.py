@@ -12,6 +12,10 @@ import socket
 import subprocess
 import time
 
+# In front of a command: the kernel ends it with the process that started it, however that ends, so that it does not
+# go on beside the next run.
+TIED = ("setpriv", "--pdeathsig=KILL")
+
 
 class Failure(Exception):
     """What was wrong and what to do, for a person to read."""

@@ -1,4 +1,4 @@
-"""What a failed scenario leaves for the person who looks into it."""
+"""What a failed scenario leaves for the person who looks into it. Secrets are not among it, nor what is in them."""
 
 import contextlib
 import json
@@ -8,6 +8,8 @@ import subprocess
 
 from world import World, cluster, control_plane, install
 
+MISSING = "could not be had: "
+
 
 def write(path: pathlib.Path, what) -> None:
     """`what()`'s text, or why there is none: evidence comes from a broken system, so each piece may fail by itself."""
@@ -15,7 +17,7 @@ def write(path: pathlib.Path, what) -> None:
     try:
         text = what()
     except Exception as error:
-        text = f"could not be had: {error}"
+        text = f"{MISSING}{error}"
     path.write_text(text)
 
 
@@ -40,7 +42,7 @@ def collect(folder: pathlib.Path, it: World) -> pathlib.Path:
     write(folder / "deployment.txt", lambda: kubectl("describe", "idep", "-A"))
     write(folder / "events.txt", lambda: kubectl("get", "events", "-A", "--sort-by=.lastTimestamp"))
     write(folder / "nodes.yaml", lambda: kubectl("get", "nodes", "-o", "yaml"))
-    write(folder / "processes.txt", lambda: subprocess.run(["top", "-bn1"], capture_output=True, text=True).stdout)
+    write(folder / "processes.txt", lambda: subprocess.run(["top", "-bn1", "-w160"], capture_output=True, text=True).stdout)
     for name in cluster.SERVERS:
         write(folder / "node" / f"{name}.log", lambda: cluster.servers.log_tail(cluster.STATE, name, 400))
     for index, load in enumerate(it.loads):
@@ -55,6 +57,9 @@ def collect_pod(folder: pathlib.Path, pod: dict, kubectl) -> None:
         write(folder / "logs" / f"{name}-{status['name']}.log", lambda: kubectl(*log))
         if status["restartCount"]:
             write(folder / "logs" / f"{name}-{status['name']}-before.log", lambda: kubectl(*log, "--previous"))
-    for path in ("/metrics", "/status.json", "/engine/metrics"):
+    if pod["status"]["phase"] in ("Succeeded", "Failed"):
+        return
+    serves_a_model = "patella.dev/deployment" in pod["metadata"].get("labels", {})
+    for path in ("/metrics", "/status.json", "/engine/metrics") if serves_a_model else ("/metrics",):
         file = f"{name}{path.replace('/', '-')}"
         write(folder / "metrics" / file, lambda: World().admin(pod, path))

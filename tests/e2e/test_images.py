@@ -14,7 +14,8 @@ MOST_MB = {"operator": 60, "sidecar": 60, "engine": 100}
 
 
 def build(folder: pathlib.Path, **environment) -> dict[str, bytes]:
-    command = [sys.executable, str(ROOT / "deploy/images/build.py"), "--bin", os.environ["PATELLA_BIN"], "--out", str(folder)]
+    program = [sys.executable, str(ROOT / "deploy/images/build.py")]
+    command = [*program, "--bin", os.environ["PATELLA_BIN"], "--out", str(folder)]
     subprocess.run(command, check=True, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
     return {file.stem: file.read_bytes() for file in sorted(folder.glob("*.tar"))}
 
@@ -59,8 +60,10 @@ class ImagesTest(unittest.TestCase):
                 files = [m.name for m in members if m.isfile()]
                 self.assertIn(config["config"]["Entrypoint"][0].lstrip("/"), files)
                 self.assertEqual([m.name for m in members if m.mode & 0o6000], [], "no set-uid, no set-gid")
-                self.assertEqual([m.name for m in members if m.isfile() and m.mode & 0o022], [], "nothing others may write")
-                self.assertEqual([f for f in files if f.endswith(("/sh", "/bash", "/dash", "/busybox", "/apt", "/dpkg"))], [])
+                writable = [m.name for m in members if m.isfile() and m.mode & 0o022]
+                self.assertEqual(writable, [], "nothing others may write")
+                tools = ("/sh", "/bash", "/dash", "/busybox", "/apt", "/dpkg")
+                self.assertEqual([f for f in files if f.endswith(tools)], [])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,12 @@
-"""Three times as many clients as the limit: the surplus is told to come again, and the rest hold the target."""
+"""Three times as many clients as the limit: the surplus is told to come again, and the rest hold the target.
+
+What must hold always: 429 with Retry-After for the surplus, none lost, never more in flight than the limit, and all of
+its places used. The target, 100 ms a token for 90 % of requests, counts as held when in one of three attempts of 20 s
+the 90 % quantile of the admitted requests' mean time per token is at most 110 ms. That is looser than the target by a
+tenth and two attempts, because the node shares two cores with a whole Kubernetes and with the load itself, none of
+which the engine is protected from, and 20 s give some dozens of requests. tests/acceptance allows the same tenth, over
+longer blocks of a machine that does nothing else.
+"""
 
 import json
 import socket
@@ -9,7 +17,8 @@ import urllib.request
 from world import MODEL, TARGET_MS, World, check, load_client
 
 SECONDS = 20
-ATTEMPTS = 3  # a shared machine may disturb one of them
+ATTEMPTS = 3
+MOST_MS = 1.1 * TARGET_MS
 
 
 def refusal(url: str) -> tuple[int, str, dict]:
@@ -31,7 +40,7 @@ def happens(it: World) -> None:
         check(False, "the engine's own port answers beside the limiter")
     except ConnectionRefusedError:
         pass
-    worst = 0.0
+    quantiles = []
     for _ in range(ATTEMPTS):
         with it.load(3 * limit) as load:
             it.some_requests(load, limit)  # the first ones start together, as no later ones do
@@ -54,7 +63,9 @@ def happens(it: World) -> None:
             most >= min(limits), f"only {most} places were used under three times the load, at limits {sorted(limits)}"
         )
         admitted = [r.tpot_ms for r in load.completed() if r.started > settled]
-        worst = load_client.quantile(admitted, 0.9)
-        if worst <= 1.1 * TARGET_MS:
+        quantiles.append(load_client.quantile(admitted, 0.9))
+        print(f"90 % of {len(admitted)} admitted requests took up to {quantiles[-1]:.0f} ms a token", flush=True)
+        if quantiles[-1] <= MOST_MS:
             return
-    check(False, f"90 % of the admitted requests took up to {worst:.0f} ms a token; the target is {TARGET_MS}")
+    shown = ", ".join(f"{q:.0f}" for q in quantiles)
+    check(False, f"90 % of the admitted requests took up to {shown} ms a token, never {MOST_MS:.0f} or less")
