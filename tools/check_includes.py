@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Fails when an #include crosses a module border that the architecture does not draw.
 
-A module is the longest prefix of a file's folder that ALLOWED names. Each line says what a module may include besides itself.
-The same arrows stand in the CMake link lists; headers alone would still be found without linking, hence this check.
+A module is the longest prefix of a file's folder that ALLOWED names. Each line says what a module may include besides
+itself. The same arrows stand in the CMake link lists; headers alone would still be found without linking, hence this
+check.
 """
 
 import pathlib
@@ -34,6 +35,7 @@ ALLOWED = {
     "operator": ["lib", "operator", "patella"],
     "cli": ["lib", "operator/reconcile", "operator/apply", "sidecar/tuner", "cli", "patella"],
 }
+FOLDERS = ("lib", "engine", "sidecar", "operator", "cli")
 BEAST = re.compile(r"#\s*include\s*<boost/(asio|beast)")
 MAX_BEAST_FILES = 4
 CPPREST = re.compile(r"#\s*include\s*<(cpprest|pplx)/")
@@ -47,7 +49,7 @@ def module_of(path: str) -> str | None:
 
 def main() -> int:
     problems, beast_files = [], []
-    for folder in ("lib", "engine", "sidecar", "operator", "cli"):
+    for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix not in (".h", ".cc", ".cuh", ".cu"):
                 continue
@@ -62,7 +64,7 @@ def main() -> int:
                 problems.append(f"{name}: belongs to no module in tools/check_includes.py")
                 continue
             for included in INCLUDE.findall(text):
-                if module_of(included) == module or included.split("/")[0] not in (*("lib", "engine", "sidecar", "operator", "cli"), "patella"):
+                if module_of(included) == module or included.split("/")[0] not in (*FOLDERS, "patella"):
                     continue
                 if not any(included.startswith(allowed + "/") for allowed in ALLOWED[module]):
                     problems.append(f"{name}: {module} may not include {included}")

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How far from the float weights, on 2,048 positions of real text: Patella's engine against llama.cpp on the same file: `make bench-accuracy`.
+"""How far from the float weights Patella's engine and llama.cpp are, on 2,048 positions of real text and the same file
+(`make bench-accuracy`).
 
-Both are compared with the same reference, a forward pass with float weights and activations (engine_accuracy_test writes it). The
-divergence is taken over the reference's 64 likeliest tokens and the rest as one. Exit 1 if ours is more than 1.2 times llama.cpp's, or the
-likeliest token agrees more than half a point less often.
+Both are compared with the same reference, a forward pass with float weights and activations (engine_accuracy_test
+writes it). The divergence is taken over the reference's 64 likeliest tokens and the rest as one. Exit 1 if ours is more
+than 1.2 times llama.cpp's, or the likeliest token agrees more than half a point less often.
 """
 
 import json
@@ -13,7 +14,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import urllib.request
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "clients"))
@@ -32,8 +32,7 @@ def divergence(reference, other):
 
 def ask_llamacpp(url, tokens, ids):
     body = {"prompt": tokens, "n_predict": 1, "n_probs": 1000, "temperature": 1.0, "cache_prompt": True, "id_slot": 0}
-    request = urllib.request.Request(url + "/completion", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    answer = json.load(urllib.request.urlopen(request, timeout=60))
+    answer = json.load(harness.post(url, "/completion", body))
     listed = {t["id"]: t["logprob"] for t in answer["completion_probabilities"][0]["top_logprobs"]}
     least = min(listed.values())
     return [listed.get(i, least) for i in ids], max(listed, key=listed.get)
@@ -43,7 +42,8 @@ def main() -> int:
     harness.require_model()
     tests = pathlib.Path(os.environ.get("PATELLA_BIN", "build/release/bin")).parent / "tests"
     with tempfile.NamedTemporaryFile("r") as dump:
-        subprocess.run([tests / "engine_accuracy_test"], env={**os.environ, "PATELLA_LOGITS_OUT": dump.name}, check=True)
+        environment = {**os.environ, "PATELLA_LOGITS_OUT": dump.name}
+        subprocess.run([tests / "engine_accuracy_test"], env=environment, check=True)
         lines = [line.split() for line in dump]
     windows = [list(map(int, line[1:])) for line in lines if line[0] == "window"]
     positions = [line for line in lines if line[0] == "position"]
@@ -53,7 +53,8 @@ def main() -> int:
     try:
         for n, line in enumerate(positions):
             window, at = int(line[1]), int(line[2])
-            ids, reference, ours = list(map(int, line[3::3])), list(map(float, line[4::3])), list(map(float, line[5::3]))
+            ids = list(map(int, line[3::3]))
+            reference, ours = list(map(float, line[4::3])), list(map(float, line[5::3]))
             theirs, top = ask_llamacpp(server.url, windows[window][:at + 1], ids)
             for i, (other, best) in enumerate(((ours, ids[ours.index(max(ours))]), (theirs, top))):
                 kl[i] += divergence(reference, other) / len(positions)
@@ -63,7 +64,8 @@ def main() -> int:
     finally:
         server.stop()
     share = [s / len(positions) for s in same]
-    print(f"{len(positions)} positions against float weights\n           KL        same top token\npatella    {kl[0]:.5f}   {share[0]:.1%}\n"
+    print(f"{len(positions)} positions against float weights\n           KL        same top token\n"
+          f"patella    {kl[0]:.5f}   {share[0]:.1%}\n"
           f"llama.cpp  {kl[1]:.5f}   {share[1]:.1%}\nratio      {kl[0] / kl[1]:.2f}")
     return 0 if kl[0] <= 1.2 * kl[1] and share[0] >= share[1] - 0.005 else 1
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Patella's engine against llama.cpp's server: the same model file, two threads each, the same client, interleaved blocks: `make bench-engine`.
+"""Patella's engine against llama.cpp's server: the same model file, two threads each, the same client, interleaved
+blocks (`make bench-engine`).
 
-Prints the median tokens/s of each at each number of requests at once, and the median of the paired ratios. The server whose turn it is
-not is stopped (SIGSTOP), so that neither pays for the other.
+Prints the median tokens/s of each at each number of requests at once, and the median of the paired ratios. The server
+whose turn it is not is stopped (SIGSTOP), so that neither pays for the other.
 """
 
 import argparse
@@ -28,10 +29,12 @@ def block(server, concurrency, args) -> float:
     client = LoadClient(url.hostname, url.port, "smollm2", seed=int(time.time()))
     server.process.send_signal(signal.SIGCONT)
     begin = time.monotonic()
-    records = asyncio.run(client.closed_loop(concurrency, args.block_seconds, [(args.input_tokens, args.output_tokens)]))
+    sizes = [(args.input_tokens, args.output_tokens)]
+    records = asyncio.run(client.closed_loop(concurrency, args.block_seconds, sizes))
     server.process.send_signal(signal.SIGSTOP)
-    if any(r.status != 200 for r in records):
-        raise RuntimeError(f"{server.url} answered {[r.status for r in records if r.status != 200][0]}:\n{server.log_text()[-2000:]}")
+    for record in records:
+        if record.status != 200:
+            raise RuntimeError(f"{server.url} answered {record.status}:\n{server.log_text()[-2000:]}")
     return goodput(records, math.inf, begin + 0.25 * args.block_seconds, begin + args.block_seconds)
 
 
@@ -50,15 +53,17 @@ def main():
         theirs = LlamaCpp(slots=max(levels))
         for server in (ours, theirs):
             server.process.send_signal(signal.SIGSTOP)
-        print(f"{platform.processor() or platform.machine()}, {args.input_tokens} tokens in, {args.output_tokens} out, medians of {args.repeats} blocks of "
-              f"{args.block_seconds:g} s\nat once   patella   llama.cpp   ratio (paired)")
+        print(f"{platform.processor() or platform.machine()}, {args.input_tokens} tokens in, {args.output_tokens} out, "
+              f"medians of {args.repeats} blocks of {args.block_seconds:g} s\n"
+              "at once   patella   llama.cpp   ratio (paired)")
         for c in levels:
             pairs = []
             for i in range(args.repeats):
                 order = (ours, theirs) if i % 2 == 0 else (theirs, ours)
                 got = {id(server): block(server, c, args) for server in order}
                 pairs.append((got[id(ours)], got[id(theirs)]))
-            print(f"{c:7d}  {statistics.median(p[0] for p in pairs):8.0f}  {statistics.median(p[1] for p in pairs):10.0f}   "
+            print(f"{c:7d}  {statistics.median(p[0] for p in pairs):8.0f}  "
+                  f"{statistics.median(p[1] for p in pairs):10.0f}   "
                   f"{statistics.median(a / b for a, b in pairs):5.2f}", flush=True)
     finally:
         for server in (ours, theirs):

@@ -30,7 +30,8 @@ class Process:
 
     def __init__(self, program: str, environment: dict[str, str]):
         self.log = tempfile.NamedTemporaryFile("w+", prefix=program + "-", suffix=".log")
-        self.process = subprocess.Popen([BIN / program], env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            [BIN / program], env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
 
     def log_text(self) -> str:
         return pathlib.Path(self.log.name).read_text(errors="replace")
@@ -45,6 +46,11 @@ class Process:
                 return value
             time.sleep(0.05)
         raise TimeoutError(f"not ready after {seconds} s:\n{self.log_text()}")
+
+    def engine_url(self) -> str:
+        """Where an engine listens, as its log says; waits until it does."""
+        listening = re.compile(r"listening on (http://\S+)")
+        return self.wait_for(lambda: listening.search(self.log_text()))[1]
 
     def stop(self) -> int:
         if self.process.poll() is None:
@@ -81,9 +87,10 @@ def status_of(admin: str) -> dict:
 
 class Engine(Process):
     def __init__(self, **environment):
-        super().__init__("patella-engine", {"MODEL_ID": str(MODEL), "SERVED_MODEL_NAME": "smollm2", "PORT": "0", **environment})
+        super().__init__("patella-engine", {
+            "MODEL_ID": str(MODEL), "SERVED_MODEL_NAME": "smollm2", "PORT": "0", **environment})
         try:
-            self.url = self.wait_for(lambda: m.group(1) if (m := re.search(r"listening on (http://\S+)", self.log_text())) else None)
+            self.url = self.engine_url()
             self.wait_for(lambda: answers(self.url + "/health"))
         except Exception:
             self.stop()
@@ -95,7 +102,8 @@ class Sidecar(Process):
         data, admin = free_port(), free_port()
         self.url, self.admin = f"http://127.0.0.1:{data}", f"http://127.0.0.1:{admin}"
         super().__init__("patella-sidecar", {
-            "ENGINE_URL": engine.url, "ENGINE_TYPE": "TGI", "LISTEN": f"127.0.0.1:{data}", "ADMIN": f"127.0.0.1:{admin}",
+            "ENGINE_URL": engine.url, "ENGINE_TYPE": "TGI",
+            "LISTEN": f"127.0.0.1:{data}", "ADMIN": f"127.0.0.1:{admin}",
             "MODEL_NAME": "smollm2", "TUNING_MODE": "Off", "MAX_CONCURRENT_REQUESTS": str(limit), **environment})
         try:
             self.wait_for(lambda: answers(self.admin + "/readyz"))
@@ -148,7 +156,8 @@ class Up:
             self.ports[0] = listen
         name, value = self.mark.split("=")
         self.process = subprocess.Popen(
-            [BIN / "patella", "up", "-f", self.yaml, "--listen", f"127.0.0.1:{self.ports[0]}", "--admin", f"127.0.0.1:{self.ports[1]}", *arguments],
+            [BIN / "patella", "up", "-f", self.yaml, "--listen", f"127.0.0.1:{self.ports[0]}",
+             "--admin", f"127.0.0.1:{self.ports[1]}", *arguments],
             env={**os.environ, name: value}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def children(self) -> list[int]:

@@ -1,5 +1,5 @@
-"""What `patella up` and the engine say to input that cannot work: one clear message that names the thing and the remedy, an exit code of its
-own, no process left behind, and the ports free again."""
+"""What `patella up` and the engine say to input that cannot work: one clear message that names the thing and the
+remedy, an exit code of its own, no process left behind, and the ports free again."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""The engine ends and another takes its place, as when kubelet restarts that container alone: the sidecar's probes let it load."""
+"""The engine ends and another takes its place, as when kubelet restarts that container alone: probes let it load."""
 
 import unittest
 import urllib.request

@@ -1,9 +1,9 @@
-"""The engine from its first byte to its last: the port is bound before the model is there, SIGTERM lets streams end, the metrics are clean."""
+"""The engine from its first byte to its last: the port is bound before the model is there, SIGTERM lets streams end,
+the metrics are clean."""
 
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -26,7 +26,7 @@ class EngineLifecycle(unittest.TestCase):
     def test_health_is_503_until_the_model_is_there(self):
         process = harness.Process("patella-engine", {"MODEL_ID": str(harness.MODEL), "PORT": "0"})
         try:
-            url = process.wait_for(lambda: m.group(1) if (m := re.search(r"listening on (http://\S+)", process.log_text())) else None)
+            url = process.engine_url()
             seen = []
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline and 200 not in seen:
@@ -44,7 +44,8 @@ class EngineLifecycle(unittest.TestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = str(taken.getsockname()[1])
-            done = subprocess.run([harness.BIN / "patella-engine", "--model-id", harness.MODEL, "--port", port], capture_output=True, text=True, timeout=30)
+            done = subprocess.run([harness.BIN / "patella-engine", "--model-id", harness.MODEL, "--port", port],
+                                  capture_output=True, text=True, timeout=30)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(f"127.0.0.1:{port} is already in use", done.stderr)
         self.assertNotIn("kv_mib", done.stderr)
@@ -77,7 +78,8 @@ class EngineLifecycle(unittest.TestCase):
 
     def test_while_draining_newcomers_get_503_and_what_outlasts_the_drain_is_told(self):
         engine = harness.Engine(DRAIN_SECONDS="2")
-        answer = post(engine.url, "/generate_stream", {"inputs": "Tell me", "parameters": {"max_new_tokens": 7000, "ignore_eos": True}})
+        answer = post(engine.url, "/generate_stream",
+                      {"inputs": "Tell me", "parameters": {"max_new_tokens": 7000, "ignore_eos": True}})
         answer.readline()
         engine.process.send_signal(signal.SIGTERM)
         engine.wait_for(lambda: not answers(engine.url + "/health"))
@@ -94,7 +96,8 @@ class EngineLifecycle(unittest.TestCase):
         engine = harness.Engine(MAX_CONCURRENT_REQUESTS="1")
         try:
             connection = http.client.HTTPConnection(engine.url.removeprefix("http://"), timeout=30)
-            connection.request("POST", "/generate_stream", json.dumps({"inputs": "Tell me", "parameters": {"max_new_tokens": 1500}}),
+            connection.request("POST", "/generate_stream",
+                               json.dumps({"inputs": "Tell me", "parameters": {"max_new_tokens": 1500}}),
                                {"Content-Type": "application/json"})
             connection.getresponse().readline()
             with self.assertRaises(urllib.error.HTTPError) as refused:
@@ -114,12 +117,14 @@ class EngineLifecycle(unittest.TestCase):
 
 
 class Metrics(unittest.TestCase):
-    @unittest.skipUnless(shutil.which("promtool") or os.environ.get("CI"), "promtool is missing: tools/setup/install.sh test")
+    @unittest.skipUnless(shutil.which("promtool") or os.environ.get("CI"),
+                         "promtool is missing: tools/setup/install.sh test")
     def test_promtool_finds_nothing_in_the_metrics_of_engine_and_sidecar(self):
         engine = harness.Engine()
         sidecar = harness.Sidecar(engine, limit=4)
         try:
-            post(sidecar.url, "/generate", {"inputs": "The capital of France is", "parameters": {"max_new_tokens": 8}}).read()
+            post(sidecar.url, "/generate",
+                 {"inputs": "The capital of France is", "parameters": {"max_new_tokens": 8}}).read()
             for url in (engine.url, sidecar.admin):
                 text = urllib.request.urlopen(url + "/metrics").read()
                 done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)

@@ -1,4 +1,5 @@
-"""The sidecar tunes an engine that nobody here wrote: llama.cpp's server, with the same model. Runs in the venv python-llamacpp."""
+"""The sidecar tunes an engine that nobody here wrote: llama.cpp's server, with the same model. In the venv
+python-llamacpp."""
 
 import json
 import pathlib
@@ -16,12 +17,14 @@ class LlamaCpp(harness.Process):
         self.url = f"http://127.0.0.1:{port}"
         self.log = tempfile.NamedTemporaryFile("w+", prefix="llamacpp-", suffix=".log")
         script = pathlib.Path(__file__).parent / "llamacpp_server.py"
-        self.process = subprocess.Popen([sys.executable, script, harness.MODEL, str(port), str(slots)], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            [sys.executable, script, harness.MODEL, str(port), str(slots)], stdout=self.log, stderr=self.log)
         self.wait_for(lambda: harness.answers(self.url + "/health"))
 
 
 def complete(url: str) -> dict:
-    return json.load(harness.post(url, "/v1/completions", {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}))
+    body = {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+    return json.load(harness.post(url, "/v1/completions", body))
 
 
 class LlamaCppTest(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""The clients that people already have, against the engine alone and through the sidecar: openai, huggingface_hub, boto3."""
+"""The clients that people have, against the engine alone and through the sidecar: openai, huggingface_hub, boto3."""
 
 import math
 import threading
@@ -41,10 +41,12 @@ class Clients:
         self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens)
 
     def test_openai_chat_stream_equals_the_whole_answer(self):
-        request = dict(model="smollm2", messages=[{"role": "user", "content": "Count to five."}], max_tokens=32, temperature=0)
+        messages = [{"role": "user", "content": "Count to five."}]
+        request = dict(model="smollm2", messages=messages, max_tokens=32, temperature=0)
         whole = self.openai().chat.completions.create(**request)
         pieces, usage = [], None
-        for chunk in self.openai().chat.completions.create(**request, stream=True, stream_options={"include_usage": True}):
+        chunks = self.openai().chat.completions.create(**request, stream=True, stream_options={"include_usage": True})
+        for chunk in chunks:
             if chunk.choices and chunk.choices[0].delta.content:
                 pieces.append(chunk.choices[0].delta.content)
             usage = chunk.usage or usage
@@ -64,14 +66,16 @@ class Clients:
 
     def test_openai_logprobs_of_chat_and_completions_are_those_of_the_text(self):
         chat = self.openai().chat.completions.create(
-            model="smollm2", messages=[{"role": "user", "content": "What is 2+2?"}], max_tokens=8, temperature=0, logprobs=True, top_logprobs=3)
+            model="smollm2", messages=[{"role": "user", "content": "What is 2+2?"}], max_tokens=8, temperature=0,
+            logprobs=True, top_logprobs=3)
         content = chat.choices[0].logprobs.content
         self.assertEqual(bytes(b for token in content for b in token.bytes).decode(), chat.choices[0].message.content)
         for token in content:
             self.assertEqual(len(token.top_logprobs), 3)
             self.assertEqual(token.logprob, token.top_logprobs[0].logprob)
             self.assertLessEqual(sum(math.exp(top.logprob) for top in token.top_logprobs), 1 + 1e-5)
-        whole = self.openai().completions.create(model="smollm2", prompt="The capital of France is", max_tokens=6, temperature=0, logprobs=2)
+        whole = self.openai().completions.create(
+            model="smollm2", prompt="The capital of France is", max_tokens=6, temperature=0, logprobs=2)
         self.assertEqual("".join(whole.choices[0].logprobs.tokens), whole.choices[0].text)
         self.assertEqual(whole.choices[0].logprobs.text_offset[0], 0)
 
@@ -90,7 +94,8 @@ class Clients:
         details = client.text_generation("The capital of France is", max_new_tokens=8, details=True)
         self.assertEqual(details.generated_text, text)
         self.assertEqual(details.details.generated_tokens, len(details.details.tokens))
-        details = client.text_generation("The capital of France is", max_new_tokens=3, details=True, decoder_input_details=True, top_n_tokens=2).details
+        details = client.text_generation("The capital of France is", max_new_tokens=3, details=True,
+                                         decoder_input_details=True, top_n_tokens=2).details
         self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
         self.assertTrue(all(token.logprob < 0 for token in details.prefill[1:]))
         self.assertEqual([len(tops) for tops in details.top_tokens], [2, 2, 2])
@@ -103,8 +108,8 @@ class Clients:
 
     def test_a_prefill_of_seconds_sends_comments_and_no_client_minds(self):
         prompt = harness.long_prompt()
-        chunks = self.openai().completions.create(model="smollm2", prompt=prompt, max_tokens=4, temperature=0, stream=True,
-                                                  extra_body={"ignore_eos": True})
+        chunks = self.openai().completions.create(
+            model="smollm2", prompt=prompt, max_tokens=4, temperature=0, stream=True, extra_body={"ignore_eos": True})
         openai_text = "".join(chunk.choices[0].text for chunk in chunks)
         hub = InferenceClient(self.url)  # its stream ends with it
         hub_text = "".join(hub.text_generation(prompt, max_new_tokens=4, stream=True))
@@ -120,16 +125,18 @@ class Clients:
         self.assertTrue(answer.choices[0].message.content)
 
     def test_boto3_sagemaker_invoke_endpoint(self):
-        """SageMaker's route /invocations. boto3 would call /endpoints/NAME/invocations, so its request is sent to ours."""
-        client = boto3.client("sagemaker-runtime", endpoint_url=self.url, region_name="eu-west-1", aws_access_key_id="x",
-                              aws_secret_access_key="y", config=botocore.config.Config(retries={"total_max_attempts": 1}))
+        """SageMaker's route /invocations. boto3 would call /endpoints/NAME/invocations: its request is sent to ours."""
+        client = boto3.client(
+            "sagemaker-runtime", endpoint_url=self.url, region_name="eu-west-1", aws_access_key_id="x",
+            aws_secret_access_key="y", config=botocore.config.Config(retries={"total_max_attempts": 1}))
 
         def to_container_route(request, **_):
             request.url = self.url + "/invocations"
 
         client.meta.events.register("before-sign.sagemaker-runtime.InvokeEndpoint", to_container_route)
-        answer = client.invoke_endpoint(EndpointName="smollm2", ContentType="application/json",
-                                        Body=b'{"inputs": "The capital of France is", "parameters": {"max_new_tokens": 8}}')
+        answer = client.invoke_endpoint(
+            EndpointName="smollm2", ContentType="application/json",
+            Body=b'{"inputs": "The capital of France is", "parameters": {"max_new_tokens": 8}}')
         self.assertIn("Paris", answer["Body"].read().decode())
 
 
@@ -147,8 +154,9 @@ class ThroughTheSidecar(Clients, unittest.TestCase):
 
         def one():
             try:
-                answer = self.openai().completions.create(model="smollm2", prompt="Tell me a story.", max_tokens=64, temperature=0,
-                                                          extra_body={"ignore_eos": True})
+                answer = self.openai().completions.create(
+                    model="smollm2", prompt="Tell me a story.", max_tokens=64, temperature=0,
+                    extra_body={"ignore_eos": True})
                 outcomes.append(answer.usage.completion_tokens)
             except openai.RateLimitError as error:
                 outcomes.append(int(error.response.headers["retry-after"]) * 0 - 1)

@@ -1,4 +1,5 @@
-"""The sidecar in front of a real engine: what survives a restart, what advice means, how it drains, what it says when the engine is gone."""
+"""The sidecar in front of a real engine: what survives a restart, what advice means, how it drains, what it says when
+the engine is gone."""
 
 import json
 import signal
@@ -34,7 +35,8 @@ def get(url) -> tuple[int, str]:
 
 
 def generate(sidecar, tokens=4, route="/generate"):
-    return harness.post(sidecar.url, route, {"inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}})
+    return harness.post(sidecar.url, route, {
+        "inputs": "Once upon a time", "parameters": {"max_new_tokens": tokens, "ignore_eos": True}})
 
 
 class Restart(unittest.TestCase):

@@ -30,7 +30,8 @@ class TgiClient:
         self.assertTrue(all(t.logprob is None or t.logprob <= 0 for t in answer.details.tokens))
 
     def test_prompt_tokens_and_the_likeliest_tokens(self):
-        details = Client(self.url).generate("The capital of France is", max_new_tokens=2, decoder_input_details=True, top_n_tokens=3).details
+        details = Client(self.url).generate(
+            "The capital of France is", max_new_tokens=2, decoder_input_details=True, top_n_tokens=3).details
         self.assertEqual("".join(token.text for token in details.prefill), "The capital of France is")
         self.assertEqual([len(tops) for tops in details.top_tokens], [3, 3])
 
@@ -46,7 +47,8 @@ class TgiClient:
 
     def test_seeded_sampling_repeats(self):
         def sample(seed):
-            return Client(self.url).generate("Once upon a time", max_new_tokens=12, do_sample=True, temperature=1.5, seed=seed).generated_text
+            return Client(self.url).generate(
+                "Once upon a time", max_new_tokens=12, do_sample=True, temperature=1.5, seed=seed).generated_text
 
         self.assertEqual(sample(7), sample(7))
         self.assertGreater(len({sample(seed) for seed in range(5)}), 1)

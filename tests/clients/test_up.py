@@ -56,7 +56,8 @@ class UpTest(unittest.TestCase):
         self.assertEqual(status["limit"], said["limit"])
         self.assertEqual(re.findall(r'(?:src|href)="(https?:[^"]+)"', page), [], "nothing from elsewhere")
 
-        answer = harness.post(urls["clients"], "/v1/completions", {"model": "tgi", "prompt": "Once upon a time", "max_tokens": 8})
+        answer = harness.post(urls["clients"], "/v1/completions",
+                              {"model": "tgi", "prompt": "Once upon a time", "max_tokens": 8})
         self.assertTrue(json.load(answer)["choices"][0]["text"])
 
         up.process.send_signal(signal.SIGINT)

@@ -2,7 +2,8 @@
 
 The sidecar calibrates first, so that there is a curve; the load is refused in part, one client leaves, and at the end
 the engine is killed, so that there are errors to show. An operator on the real API server has a deployment of the same
-name, with accelerators that have a price. Stat panels are evaluated while the load runs, the others over the whole time.
+name, with accelerators that have a price. Stat panels are evaluated while the load runs, the others over the whole
+time.
 """
 
 import asyncio
@@ -223,7 +224,8 @@ class Dashboard(unittest.TestCase):
         kube.kubectl("apply", "-f", "-", stdin=json.dumps(ACCELERATORS))
         cls.addClassCleanup(kube.kubectl, "delete", "acceleratorclass", name)
         ns.apply(operators.sample(LABELS["deployment"], hardware={"acceleratorClasses": [name]}))
-        kube.eventually(lambda: "patella_desired_replicas{" in operator.get("/metrics")[1], of="the deployment's metrics")
+        kube.eventually(lambda: "patella_desired_replicas{" in operator.get("/metrics")[1],
+                        of="the deployment's metrics")
         return operator.address()
 
     def test_no_query_of_any_panel_is_empty_under_load(self):

@@ -1,4 +1,4 @@
-"""PROGRAM --help ends with 0 and names, as variable and as flag, every setting that the program's sources (FOLDER) read.
+"""PROGRAM --help ends with 0 and names, as variable and as flag, every setting that its sources (FOLDER) read.
 
 test_help.py PROGRAM FOLDER
 """

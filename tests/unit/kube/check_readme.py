@@ -22,5 +22,6 @@ compiled = textwrap.dedent(only(r"^  // README begins\n(.*?)^  // README ends$",
 if not compiled.strip():
     sys.exit("example.cc has nothing between its marks")
 if shown != compiled:
-    sys.stdout.writelines(difflib.unified_diff(shown.splitlines(True), compiled.splitlines(True), "README.md", "example.cc"))
+    sys.stdout.writelines(
+        difflib.unified_diff(shown.splitlines(True), compiled.splitlines(True), "README.md", "example.cc"))
     sys.exit("the block of lib/kube/README.md is not what example.cc compiles")
