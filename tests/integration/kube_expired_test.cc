@@ -10,6 +10,7 @@
 #include "tests/integration/change_log.h"
 #include "tests/integration/connect.h"
 #include "tests/integration/tcp_gate.h"
+#include "tests/unit/seed.h"
 
 namespace patella::kube {
 namespace {
@@ -75,21 +76,21 @@ void ExpectTrue(const History& told, const History& happened) {
 }
 
 TEST(KubeExpiredTest, AWatchFromAVersionThatIsForgottenListsAnewAndLosesNothing) {
-  constexpr uint64_t kSeed = 5;
+  const uint64_t seed = Seed(5);
   const TestNamespace ns;
   ClusterAccess access = Admin();
   const Connection direct = *ConnectWith(access, kClock);
-  TcpGate gate(integration::PortOf(access.server), kSeed);
+  TcpGate gate(integration::PortOf(access.server), seed);
   access.server = "https://127.0.0.1:" + std::to_string(gate.port());
   const Connection gated = *ConnectWith(access, kClock);
   Cache cache(kConfigMaps);
   const Told told(cache);
-  ReflectorOptions options{.namespace_name = ns.name(), .seed = kSeed};
+  ReflectorOptions options{.namespace_name = ns.name(), .seed = seed};
   options.backoff = {.initial = milliseconds(20), .cap = milliseconds(200)};
   Reflector reflector(gated.client.get(), &cache, options, kClock);
   reflector.Start();
   ASSERT_TRUE(Eventually([&] { return reflector.HasSynced(); }));
-  Writer writer(direct.client.get(), ns.name(), kSeed);
+  Writer writer(direct.client.get(), ns.name(), seed);
   for (int i = 0; i < 20; ++i) ASSERT_NO_FATAL_FAILURE(writer.Change());
   ASSERT_TRUE(Eventually([&] { return told.log() == writer.log(); }));
   const ReflectorStats before = reflector.Stats();

@@ -8,6 +8,7 @@
 #include "tests/integration/change_log.h"
 #include "tests/integration/connect.h"
 #include "tests/integration/tcp_gate.h"
+#include "tests/unit/seed.h"
 
 namespace patella::kube {
 namespace {
@@ -29,18 +30,18 @@ using std::chrono::seconds;
 class KubeGateTest : public testing::TestWithParam<TcpGate::Fault> {};
 
 TEST_P(KubeGateTest, EveryChangeIsToldOnceAndInOrder) {
-  constexpr uint64_t kSeed = 11;
+  const uint64_t seed = Seed(11);
   SteadyClock clock;
   const TestNamespace ns;
   ClusterAccess access = integration::Admin();
   const Connection direct = *ConnectWith(access, clock);
-  TcpGate gate(PortOf(access.server), kSeed);
+  TcpGate gate(PortOf(access.server), seed);
   access.server = "https://127.0.0.1:" + std::to_string(gate.port());
   const Connection gated = *ConnectWith(access, clock);
 
   Cache cache(kConfigMaps);
   const Told told(cache);
-  ReflectorOptions options{.namespace_name = ns.name(), .seed = kSeed};
+  ReflectorOptions options{.namespace_name = ns.name(), .seed = seed};
   options.min_watch = seconds(2);  // a stalled connection is given up 15 s after that
   options.backoff = {.initial = milliseconds(20), .cap = milliseconds(200)};
   Reflector reflector(gated.client.get(), &cache, options, clock);
@@ -48,7 +49,7 @@ TEST_P(KubeGateTest, EveryChangeIsToldOnceAndInOrder) {
   ASSERT_TRUE(Eventually([&] { return reflector.HasSynced(); }));
 
   const uint64_t first_fill = reflector.Stats().lists + reflector.Stats().watch_lists;
-  Writer writer(direct.client.get(), ns.name(), kSeed);
+  Writer writer(direct.client.get(), ns.name(), seed);
   // 1 to 12000 bytes: in the TLS handshake (some 3 kB), in the answer's head, and between events.
   gate.SetFault(GetParam(), 12'000);
   gate.CutAll();
@@ -65,7 +66,7 @@ TEST_P(KubeGateTest, EveryChangeIsToldOnceAndInOrder) {
   Eventually([&] { return told.log() == writer.log(); }, seconds(40));
   const ReflectorStats stats = reflector.Stats();
   reflector.Stop();
-  EXPECT_EQ(json(told.log()), json(writer.log())) << "seed " << kSeed;
+  EXPECT_EQ(json(told.log()), json(writer.log()));
   ExpectSame(cache, *direct.client, ns.name());
   // Broken connections are resumed from the last version: no list anew.
   EXPECT_EQ(stats.lists + stats.watch_lists, first_fill);
