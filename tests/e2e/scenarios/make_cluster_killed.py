@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shlex
-import signal
 import subprocess
 
 from world import BIN, ROOT, World, check, cluster, control_plane, install
@@ -60,15 +59,16 @@ def helms() -> list[str]:
 def kill_while_helm_installs(it: World) -> None:
     start, install_it = recipe()
     output(start)
-    process = subprocess.Popen(install_it, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(install_it, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        it.eventually(lambda: release() == "pending-install", 180, "Helm has begun to install")
+        first = process.stdout.readline()
+        check("image " in first, f"it began with {first!r}")
         second = subprocess.run(start, cwd=ROOT, capture_output=True, text=True)
         check(second.returncode == 1 and "wait for it to end" in second.stderr, f"beside it one could start: {second}")
-        check(helms() != [], "no Helm is at work")
+        it.eventually(lambda: release() == "pending-install" and helms(), 180, "Helm installs")
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.communicate()
     it.eventually(lambda: not helms(), 10, "Helm has ended with what started it")
     check(release() == "pending-install", f"it was not killed in the middle: the release is {release()}")
 
