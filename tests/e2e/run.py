@@ -20,9 +20,8 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import evidence  # noqa: E402
-from world import ROOT, Failure, World, cluster, install  # noqa: E402
+from world import BIN, Failure, World, cluster, install  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("PATELLA_BIN") or ROOT / "build/release/bin")
 OUT = pathlib.Path(os.environ.get("PATELLA_E2E_OUT") or BIN.parent / "e2e")
 
 

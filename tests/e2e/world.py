@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import threading
@@ -22,6 +23,7 @@ import install  # noqa: E402
 import load_client  # noqa: E402
 from servers import Failure  # noqa: E402
 
+BIN = pathlib.Path(os.environ.get("PATELLA_BIN") or ROOT / "build/release/bin")
 NAMESPACE, NAME, MODEL = "e2e", "smollm2", "SmolLM2-135M-Instruct"
 TARGET_MS = 100
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
@@ -249,4 +251,4 @@ class World:
         return json.loads(text)["items"]
 
 
-__all__ = ["Failure", "Load", "Lost", "World", "check", "cluster", "control_plane", "install", "load_client"]
+__all__ = ["BIN", "Failure", "Load", "Lost", "World", "check", "cluster", "control_plane", "install", "load_client"]
