@@ -1,5 +1,4 @@
 // `patella`: measure, tune and run inference servers from a shell.
-#include <iostream>
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"

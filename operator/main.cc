@@ -2,7 +2,6 @@
 #include <iostream>
 
 #include "lib/base/logging.h"
-#include "lib/base/text.h"
 #include "lib/kube/transport.h"
 #include "operator/app/config.h"
 #include "operator/app/program.h"

@@ -6,7 +6,6 @@
 #include <iostream>
 #include <memory>
 
-#include "cli/bench/conclusions.h"
 #include "cli/bench/options.h"
 #include "cli/bench/output.h"
 #include "cli/bench/progress.h"

@@ -157,10 +157,14 @@ std::string TableOf(const science::PlanInputs& inputs, const science::Plan& plan
 std::string JsonOf(const science::Plan& plan) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array(), relaxations = nlohmann::ordered_json::array();
   for (const science::PlanRow& row : plan.rows) {
-    nlohmann::ordered_json one = {
-        {"accelerator", row.accelerator}, {"instance", row.instance}, {"tensor_parallel", row.tensor_parallel},
-        {"meets", row.meets()},           {"why_not", row.why_not},   {"measured", row.measured},
-        {"kv_capacity", row.kv_capacity}};
+    nlohmann::ordered_json one = {{"accelerator", row.accelerator},
+                                  {"instance", row.instance},
+                                  {"tensor_parallel", row.tensor_parallel},
+                                  {"meets", row.meets()},
+                                  {"why_not", row.why_not},
+                                  {"measured", row.measured},
+                                  {"kv_capacity", row.kv_capacity},
+                                  {"critical_batch", row.critical_batch}};
     if (row.fits) {
       one.update({{"a_ms", row.law.a_ms},
                   {"b_ms", row.law.b_ms},

@@ -1,6 +1,5 @@
 #include "cli/up/view.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench/conclusions.h"

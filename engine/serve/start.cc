@@ -18,7 +18,6 @@
 #include "engine/serve/engine_loop.h"
 #include "engine/serve/service.h"
 #include "engine/text/tokenizer.h"
-#include "lib/base/cpu_quota.h"
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
 #include "lib/wire/errors.h"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string>
 
 #include "engine/text/unicode.h"
 #include "lib/base/text.h"

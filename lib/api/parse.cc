@@ -115,8 +115,6 @@ Decimal ToDecimal(double value, int places) {
   return text;
 }
 
-std::string SchemaHash() { return kSchemaHash; }
-
 absl::StatusOr<std::vector<Object>> Parse(std::string_view text, std::string_view file_name) {
   PATELLA_ASSIGN_OR_RETURN(const std::vector<Node> documents, LoadYaml(text, file_name));
   std::vector<Object> objects;

@@ -32,9 +32,4 @@ absl::StatusOr<InferenceDeployment> ParseOneDeployment(const std::string& path);
 template <typename T>
 absl::StatusOr<T> ParseStored(std::string_view json);
 
-// Hash of the schemas that this program was built with. The custom resource definitions carry it as annotation kSchemaHashAnnotation:
-// another value there means that they are of another version of Patella.
-std::string SchemaHash();
-inline constexpr char kSchemaHashAnnotation[] = "patella.dev/schema-hash";
-
 }  // namespace patella::api

@@ -9,6 +9,8 @@
 namespace patella::api {
 namespace {
 
+constexpr double kGbPerGib = 1.073741824;
+
 std::string_view SchemeOf(std::string_view uri) {
   const size_t at = uri.find("://");
   return at == std::string_view::npos ? std::string_view() : uri.substr(0, at);
@@ -139,7 +141,7 @@ std::vector<Violation> Validate(const AcceleratorClass& accelerator) {
     out.push_back({"spec.interconnectGBps", "has no meaning with one accelerator a node: remove it"});
   }
   if (!accelerator.usable_memory_gb.empty() &&
-      ToDouble(accelerator.usable_memory_gb) > accelerator.memory_gib * 1.073741824) {
+      ToDouble(accelerator.usable_memory_gb) > accelerator.memory_gib * kGbPerGib) {
     out.push_back({"spec.usableMemoryGB", "must be at most memoryGiB (1 GiB is 1.074 GB)"});
   }
   return out;

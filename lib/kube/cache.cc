@@ -174,12 +174,6 @@ bool Cache::SeesWrites(const ObjectKey& key, TimePoint now) const {
   return found == impl_->writes.end() || now - found->second.at > kWriteMemory;
 }
 
-bool Cache::SeesAllWrites(TimePoint now) const {
-  const std::shared_lock lock(impl_->mutex);
-  return std::all_of(impl_->writes.begin(), impl_->writes.end(),
-                     [&](const auto& write) { return now - write.second.at > kWriteMemory; });
-}
-
 void Cache::Set(ObjectPtr object) {
   std::vector<Change> changes;
   {

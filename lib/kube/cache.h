@@ -19,10 +19,9 @@ namespace patella::kube {
 struct Change {
   enum class Kind { kAdded, kUpdated, kDeleted };
   Kind kind;
-  ObjectPtr before;                  // null for kAdded
-  ObjectPtr after;                   // null for kDeleted
-  bool initial = false;              // part of the first list: not urgent
-  bool final_state_unknown = false;  // kDeleted that was found out by a list: `before` may be old
+  ObjectPtr before;      // null for kAdded
+  ObjectPtr after;       // null for kDeleted
+  bool initial = false;  // part of the first list: not urgent
   const Object& object() const { return after != nullptr ? *after : *before; }
 };
 using ChangeHandler = std::function<void(const Change&)>;
@@ -50,12 +49,11 @@ class Cache {
   // or the object is gone, or a minute has passed. A reconcile that finds false comes back in 50 ms.
   void Wrote(const Object& object, TimePoint now);
   bool SeesWrites(const ObjectKey& key, TimePoint now) const;
-  bool SeesAllWrites(TimePoint now) const;
 
   // For the reflector. Set and Remove ignore what is older than what is here (of the same uid).
   void Set(ObjectPtr object);
   void Remove(ObjectPtr last_state);
-  // All objects of the scope ("": all): what is not among them is removed with final_state_unknown.
+  // All objects of the scope ("": all): what is not among them is removed.
   void Replace(std::string_view namespace_name, std::vector<ObjectPtr> objects, std::string_view resource_version,
                bool initial);
 

@@ -1,6 +1,5 @@
 #include "lib/kube/controller.h"
 
-#include <atomic>
 #include <exception>
 #include <map>
 #include <mutex>

@@ -81,7 +81,7 @@ class LeaseMachine {
   std::optional<LeaseRecord> Release() const;
 
  private:
-  enum class State { kRead, kHold, kWrite, kIdle };
+  enum class State { kRead, kWrite, kIdle };
   LeaseRecord MineFrom(const LeaseRecord& seen) const;
   Duration Jittered(Duration period);
 

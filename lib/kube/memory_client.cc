@@ -104,7 +104,7 @@ struct MemoryClient::Impl {
   uint64_t uids = 0, names = 0;
   uint64_t watch_era = 0;  // watches of an older one have ended
   absl::Status watch_end;
-  ListKeys list_keys = {
+  const ListKeys list_keys = {
       {"conditions", "type"}, {"revisions", "hash"}, {"containers", "name"},     {"initContainers", "name"},
       {"env", "name"},        {"volumes", "name"},   {"ownerReferences", "uid"}, {"volumeMounts", "mountPath"}};
 
@@ -392,11 +392,6 @@ void MemoryClient::Compact() {
   const std::lock_guard lock(impl_->mutex);
   impl_->history.clear();
   impl_->compacted = impl_->version;
-}
-
-void MemoryClient::SetListKeys(std::map<std::string, std::string> list_keys) {
-  const std::lock_guard lock(impl_->mutex);
-  impl_->list_keys = std::move(list_keys);
 }
 
 absl::StatusOr<ObjectPtr> MemoryClient::Get(const Resource& resource, std::string_view namespace_name,

@@ -48,9 +48,6 @@ class MemoryClient final : public Client {
   void EndWatches(const absl::Status& status = absl::OkStatus());
   // Events up to now are forgotten: a watch from an older resource version fails with 410.
   void Compact();
-  // Where a list without type information is a map: list field name -> key of its items. Default: conditions,
-  // revisions, containers, ...
-  void SetListKeys(std::map<std::string, std::string> list_keys);
 
   absl::StatusOr<ObjectPtr> Get(const Resource& resource, std::string_view namespace_name,
                                 std::string_view name) override;

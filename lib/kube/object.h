@@ -30,7 +30,6 @@ inline constexpr Resource kConfigMaps{"", "v1", "configmaps", "ConfigMap"};
 inline constexpr Resource kSecrets{"", "v1", "secrets", "Secret"};
 inline constexpr Resource kServices{"", "v1", "services", "Service"};
 inline constexpr Resource kServiceAccounts{"", "v1", "serviceaccounts", "ServiceAccount"};
-inline constexpr Resource kPods{"", "v1", "pods", "Pod"};
 inline constexpr Resource kNodes{"", "v1", "nodes", "Node", false};
 inline constexpr Resource kNamespaces{"", "v1", "namespaces", "Namespace", false};
 inline constexpr Resource kEvents{"events.k8s.io", "v1", "events", "Event"};
@@ -39,13 +38,10 @@ inline constexpr Resource kPodDisruptionBudgets{"policy", "v1", "poddisruptionbu
 inline constexpr Resource kRoles{"rbac.authorization.k8s.io", "v1", "roles", "Role"};
 inline constexpr Resource kRoleBindings{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"};
 inline constexpr Resource kLeases{"coordination.k8s.io", "v1", "leases", "Lease"};
-inline constexpr Resource kCustomResourceDefinitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions",
-                                                     "CustomResourceDefinition", false};
 inline constexpr Resource kInferenceDeployments{"patella.dev", "v1alpha1", "inferencedeployments",
                                                 "InferenceDeployment"};
 inline constexpr Resource kAcceleratorClasses{"patella.dev", "v1alpha1", "acceleratorclasses", "AcceleratorClass",
                                               false};
-inline constexpr Resource kServingCurves{"patella.dev", "v1alpha1", "servingcurves", "ServingCurve"};
 
 // "v1" or "apps/v1".
 std::string ApiVersionOf(const Resource& resource);

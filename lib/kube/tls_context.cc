@@ -3,16 +3,12 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-#include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 
 namespace patella::kube {
 namespace {
 
-struct BioFree {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
-using Bio = std::unique_ptr<BIO, BioFree>;
+using Bio = OpenSslPtr<BIO, BIO_free>;
 
 Bio ReadOnly(const std::string& text) { return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
 

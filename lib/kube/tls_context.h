@@ -5,9 +5,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/kube/credentials.h"
+#include "lib/kube/openssl_ptr.h"
 
 namespace patella::kube {
 
@@ -24,16 +26,9 @@ class TlsContext {
   const std::string& server_name() const { return server_name_; }
 
  private:
-  template <auto Free>
-  struct Deleter {
-    template <typename T>
-    void operator()(T* object) const {
-      Free(object);
-    }
-  };
-  using Store = std::unique_ptr<X509_STORE, Deleter<X509_STORE_free>>;
-  using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-  using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
+  using Store = OpenSslPtr<X509_STORE, X509_STORE_free>;
+  using Certificate = OpenSslPtr<X509, X509_free>;
+  using Key = OpenSslPtr<EVP_PKEY, EVP_PKEY_free>;
 
   absl::Status TakeCa(const std::string& pem);
   absl::Status TakeClientCertificate(const std::string& certificate_pem, const std::string& key_pem);

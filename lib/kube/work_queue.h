@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "lib/base/clock.h"
 #include "lib/kube/object.h"

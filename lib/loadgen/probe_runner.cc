@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
-#include <string>
 #include <utility>
 #include <vector>
 

@@ -131,7 +131,7 @@ LoadSummary Summarize(const LoadResult& result, const std::vector<LatencyTarget>
   LoadSummary summary;
   summary.concurrency = result.concurrency;
   summary.seconds = std::max(0.0, result.window_end_s - result.window_begin_s);
-  std::vector<double> tpot, ttft, e2e, e2e_per_token;
+  std::vector<double> tpot, ttft, e2e;
   double tokens = 0, request_seconds = 0, good_tokens = 0, met = 0;
   for (const RequestRecord& record : result.records) {
     if (!record.measured) continue;
@@ -145,7 +145,6 @@ LoadSummary Summarize(const LoadResult& result, const std::vector<LatencyTarget>
     if (record.output_tokens > 1) tpot.push_back(record.tpot_ms());
     ttft.push_back(record.ttft_ms());
     e2e.push_back(record.e2e_ms());
-    e2e_per_token.push_back(record.e2e_ms() / std::max(1, record.output_tokens));
     if (Meets(record, targets)) {
       good_tokens += record.output_tokens;
       ++met;
@@ -168,7 +167,6 @@ LoadSummary Summarize(const LoadResult& result, const std::vector<LatencyTarget>
   summary.tpot_ms = ThreeQuantiles(tpot);
   summary.ttft_ms = ThreeQuantiles(ttft);
   summary.e2e_ms = ThreeQuantiles(e2e);
-  summary.e2e_ms_per_token_p90 = Quantile(e2e_per_token, 0.9);
   return summary;
 }
 

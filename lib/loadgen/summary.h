@@ -38,7 +38,6 @@ struct LoadSummary {
   double tokens_per_second_ci95 = 0;  // half-width, from batch means; 0: too short to tell
   double mean_ms_per_token = 0;       // end to end, weighted by tokens
   Quantiles tpot_ms, ttft_ms, e2e_ms;
-  double e2e_ms_per_token_p90 = 0;
   double goodput = 0;       // output tokens/s of requests that met every target, over all that were offered
   double attainment = 0;    // share of completed requests that met every target; 1 without targets
   double little_ratio = 0;  // tokens/s · mean s/token / concurrency: 1 when the books balance; 0: open loop

@@ -14,7 +14,6 @@
 #include <ctime>
 #include <fstream>
 #include <mutex>
-#include <sstream>
 
 #include "lib/base/text.h"
 #include "lib/metrics/list.h"

@@ -70,7 +70,6 @@ int Distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::span<const ModelShape> KnownModels() { return kModels; }
 std::span<const Accelerator> KnownAccelerators() { return kAccelerators; }
 
 absl::StatusOr<ModelShape> FindModel(std::string_view name) {

@@ -10,7 +10,6 @@
 
 namespace patella::science {
 
-std::span<const ModelShape> KnownModels();
 std::span<const Accelerator> KnownAccelerators();
 
 // "meta-llama/Llama-2-7b-chat-hf", "llama 2 7b". NotFound lists near names.

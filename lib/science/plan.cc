@@ -64,7 +64,7 @@ void Price(const PlanInputs& inputs, const Accelerator& accelerator, PlanRow& ro
 absl::StatusOr<PlanRow> RowOf(const PlanInputs& inputs, const Accelerator& accelerator, int degree) {
   PlanRow row{.accelerator = accelerator.name, .instance = accelerator.instance, .tensor_parallel = degree};
   const int tokens = inputs.input_tokens + inputs.output_tokens;
-  row.weight_gb = WeightGb(inputs.model);
+  row.critical_batch = CriticalBatch(accelerator);
   row.kv_capacity = std::max(0.0, KvCapacity(inputs.model, accelerator, degree, tokens));
   if (const absl::Status fits = CheckTensorParallel(inputs.model, accelerator, degree, tokens); !fits.ok()) {
     row.why_not = std::string(fits.message());

@@ -42,10 +42,11 @@ struct PlanInputs {
 struct PlanRow {
   std::string accelerator, instance;
   int tensor_parallel = 1;
-  std::string why_not;                    // it cannot serve the model, or misses an objective; empty: it meets all
-  bool fits = false;                      // weights and one request fit; the figures below are valid
-  bool measured = false;                  // else predicted
-  double weight_gb = 0, kv_capacity = 0;  // of a replica; requests of this workload
+  std::string why_not;        // it cannot serve the model, or misses an objective; empty: it meets all
+  bool fits = false;          // weights and one request fit; the figures below are valid
+  bool measured = false;      // else predicted
+  double kv_capacity = 0;     // of a replica, in requests of this workload
+  double critical_batch = 0;  // requests at once from which arithmetic, not bandwidth, is the bound
   Law law;
   int limit = 0;  // requests at once
   std::string bound_by;

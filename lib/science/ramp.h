@@ -46,13 +46,12 @@ struct RampConfig {
 
 struct RampLevel {
   int concurrency = 0;
-  double gap_ms = 0;                      // mean, f(n)
-  double gap_p50_ms = 0, gap_p90_ms = 0;  // of single gaps of one stream
-  double ttft_ms = 0;                     // mean, of the streams that started while the others ran; 0: none did
-  double prefill_ms = 0;                  // P(n) as measured here; 0: none
-  double return_gap_ms = 0;               // on the return leg; 0: not visited
-  int tokens = 0;                         // behind gap_ms
-  int arrivals = 0;                       // behind prefill_ms
+  double gap_ms = 0;      // mean, f(n)
+  double gap_p90_ms = 0;  // of single gaps of one stream
+  double ttft_ms = 0;     // mean, of the streams that started while the others ran; 0: none did
+  double prefill_ms = 0;  // P(n) as measured here; 0: none
+  int tokens = 0;         // behind gap_ms
+  int arrivals = 0;       // behind prefill_ms
 };
 
 struct RampResult {
@@ -63,7 +62,6 @@ struct RampResult {
   // P(n) = prefill_ms + prefill_slope_ms·n for n ≥ 2; and what a prompt token costs, if the two prompt lengths could
   // tell (else 0).
   double prefill_ms = 0, prefill_slope_ms = 0, prefill_ms_per_token = 0;
-  double context_ms_per_token = 0;  // k: a step's cost per token of context and stream; 0: not separable
   double p90_over_mean = 1;  // of a request's time per output token: a prior, to be replaced by the verify probe's
   int64_t prompt_tokens = 0, output_tokens = 0;
   double seconds = 0, warm_up_seconds = 0;

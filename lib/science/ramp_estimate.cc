@@ -95,13 +95,9 @@ std::vector<RampLevel> MeasureLevels(const RampLog& log, std::vector<double>& bl
     RampLevel& level = by_concurrency[window.concurrency];
     level.concurrency = window.concurrency;
     for (const double block : gap.block_mean_ms) block_ratios.push_back(block / gap.mean_ms);
-    if (window.returning) level.return_gap_ms = gap.mean_ms;
     const double sum = level.tokens + gap.tokens;
     level.gap_ms = (level.gap_ms * level.tokens + gap.mean_ms * gap.tokens) / sum;
-    if (!window.returning) {
-      level.gap_p50_ms = Quantile(gap.single_ms, 0.5);
-      level.gap_p90_ms = Quantile(gap.single_ms, 0.9);
-    }
+    if (!window.returning) level.gap_p90_ms = Quantile(gap.single_ms, 0.9);
     level.tokens += gap.tokens;
   }
   std::vector<RampLevel> levels;

@@ -1,7 +1,6 @@
 // Typed reading of a JSON object that explains what is wrong. Internal to lib/wire's .cc files (it includes nlohmann's header).
 #pragma once
 
-#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>

@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"

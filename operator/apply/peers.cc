@@ -14,6 +14,7 @@
 #include "absl/strings/escaping.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
+#include "lib/kube/openssl_ptr.h"
 
 namespace patella::apply {
 namespace {
@@ -23,17 +24,10 @@ constexpr long kValid = 90 * kDay;
 constexpr long kRenewAt = 30 * kDay;  // left
 constexpr long kSkew = 3600;          // clocks of nodes may be behind
 
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
+using Key = kube::OpenSslPtr<EVP_PKEY, EVP_PKEY_free>;
+using Certificate = kube::OpenSslPtr<X509, X509_free>;
+using Extension = kube::OpenSslPtr<X509_EXTENSION, X509_EXTENSION_free>;
+using Bio = kube::OpenSslPtr<BIO, BIO_free_all>;
 
 absl::Status OpenSslError(std::string_view what) {
   const unsigned long code = ERR_get_error();

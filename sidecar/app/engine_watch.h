@@ -8,7 +8,6 @@
 #include <string>
 
 #include "lib/adapters/discover.h"
-#include "lib/http/client.h"
 #include "lib/http/loop.h"
 
 namespace patella::sidecar {

@@ -67,7 +67,6 @@ class Proxy {
   class Forward;
 
   void Refuse(http::Exchange& exchange, std::string_view path, Refusal refusal);
-  void StartForward(const std::shared_ptr<Forward>& forward);
   RequestCost CostOf(const http::Request& request) const;
   void WatchQueue();
 

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "lib/base/random.h"
 #include "tests/unit/seed.h"
 

@@ -1,7 +1,5 @@
 #include "lib/science/capacity.h"
 
-#include <cmath>
-
 #include "gtest/gtest.h"
 #include "lib/science/catalogue.h"
 

@@ -1,7 +1,5 @@
 #include "lib/science/knee.h"
 
-#include <cmath>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

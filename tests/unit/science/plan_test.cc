@@ -1,7 +1,6 @@
 // The planner on the published tables, and on its own predictions.
 #include "lib/science/plan.h"
 
-#include <cmath>
 #include <fstream>
 #include <map>
 #include <sstream>

@@ -1,11 +1,9 @@
 // Probes against the simulated server: what the ramp predicts is what long closed loops measure.
 #include <cmath>
 #include <cstdio>
-#include <utility>
 
 #include "gtest/gtest.h"
 #include "lib/science/closed_loop.h"
-#include "lib/science/knee.h"
 #include "lib/science/ramp.h"
 #include "lib/science/statistics.h"
 #include "simulator.h"

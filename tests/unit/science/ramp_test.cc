@@ -1,11 +1,9 @@
 #include "lib/science/ramp.h"
 
-#include <cmath>
 #include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "lib/science/limit.h"
 #include "simulator.h"
 
 namespace patella::science {

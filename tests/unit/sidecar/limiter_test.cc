@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <optional>
-#include <vector>
 
 namespace patella::sidecar {
 namespace {

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lib/api/parse.h"
 #include "lib/kube/memory_client.h"
 
 namespace patella::sidecar {

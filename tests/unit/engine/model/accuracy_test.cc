@@ -4,7 +4,6 @@
 #include <fstream>
 #include <numeric>
 #include <span>
-#include <string>
 
 #include "engine/model/llama.h"
 #include "gtest/gtest.h"

@@ -1,8 +1,6 @@
 // TGI's dashboards find every metric under its name, from the first scrape on, and the figures are those of the traffic.
 #include <gtest/gtest.h>
 
-#include <regex>
-
 #include "engine/serve/engine_metrics.h"
 #include "lib/metrics/list.h"
 
