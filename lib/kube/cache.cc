@@ -68,13 +68,13 @@ struct Cache::Impl {
     Index(*object, true);
     place = object;
     Settle(object->key(), object->resource_version());
-    return Change{before == nullptr ? Change::Kind::kAdded : Change::Kind::kUpdated, before, object, initial, false};
+    return Change{before == nullptr ? Change::Kind::kAdded : Change::Kind::kUpdated, before, object, initial};
   }
 
-  Change EraseLocked(std::map<ObjectKey, ObjectPtr>::iterator at, ObjectPtr last_state, bool unknown) {
+  Change EraseLocked(std::map<ObjectKey, ObjectPtr>::iterator at, ObjectPtr last_state) {
     Index(*at->second, false);
     objects.erase(at);
-    return Change{Change::Kind::kDeleted, std::move(last_state), nullptr, false, unknown};
+    return Change{Change::Kind::kDeleted, std::move(last_state), nullptr};
   }
 
   // `version` of the object has been seen: writes up to it are.
@@ -194,7 +194,7 @@ void Cache::Remove(ObjectPtr last_state) {
     const bool newer_here =
         here && (found->second->uid() != last_state->uid() ||
                  CompareResourceVersions(last_state->resource_version(), found->second->resource_version()) == -1);
-    if (here && !newer_here) changes.push_back(impl_->EraseLocked(found, std::move(last_state), false));
+    if (here && !newer_here) changes.push_back(impl_->EraseLocked(found, std::move(last_state)));
   }
   impl_->Tell(changes);
 }
@@ -211,7 +211,7 @@ void Cache::Replace(std::string_view namespace_name, std::vector<ObjectPtr> obje
       const bool in_scope = namespace_name.empty() || at->first.namespace_name == namespace_name;
       if (in_scope && !listed.contains(at->first)) {
         const ObjectPtr last = at->second;
-        changes.push_back(impl_->EraseLocked(at, last, true));
+        changes.push_back(impl_->EraseLocked(at, last));
       }
       at = next;
     }

@@ -25,7 +25,9 @@ TEST(PlanCommandTest, RanksWhatMeetsTheTargetByCost) {
     last = cost;
     EXPECT_GT(row["limit"], 1);
     EXPECT_FALSE(row["measured"]);
-    if (row["accelerator"] == "a100-40g") EXPECT_NEAR(row["critical_batch"], 312e12 / 1555e9, 0.1);
+    if (row["accelerator"] == "a100-40g") {
+      EXPECT_NEAR(row["critical_batch"], 312e12 / 1555e9, 0.1);
+    }
   }
 }
 

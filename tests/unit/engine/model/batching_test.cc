@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 
+#include "engine/model/llama.h"
 #include "engine/schedule/scheduler.h"
 #include "lib/base/random.h"
 #include "tests/unit/engine/model/real_model.h"
