@@ -67,7 +67,7 @@ test: build model clients kubernetes chart-tools cluster-programs ## Every test 
 	@cd $(BUILD) && ctest --output-on-failure -L check -j$(JOBS) && ctest --output-on-failure -LE 'soak|check' -j1
 
 .PHONY: e2e
-e2e: build model cluster-programs ## The scenarios on a real Kubernetes node (root; 8 minutes once built)
+e2e: build model cluster-programs ## The scenarios on a real Kubernetes node (root; 12 minutes once built)
 	@cd $(BUILD) && ctest --output-on-failure -L e2e -j1
 
 .PHONY: clients
@@ -116,7 +116,7 @@ bench-accuracy: build model clients ## The engine's error against float weights,
 	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin tools/setup/in_venv.sh python-llamacpp tests/bench/compare_accuracy.py
 
 .PHONY: soak
-soak: demo accept bench-accuracy build kubernetes ## The long tests, and those that assert times
+soak: demo accept bench-accuracy build kubernetes chart-tools cluster-programs ## The long tests, and those that assert times
 	@cd $(BUILD) && ctest --output-on-failure -L soak -j1
 
 .PHONY: sanitize

@@ -173,7 +173,8 @@ class LoadImpl final : public Load {
     if (warming_ > 0) {
       result_.records.back().measured = false;
       Warmed(flight.client);
-    } else {
+    } else if (!flight.record.refused() ||
+               flights_.empty()) {  // those who come again and again beside others at work are no result
       ++measured_;
     }
     if (EnoughMeasured()) return Finish(absl::OkStatus());

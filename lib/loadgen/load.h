@@ -28,7 +28,7 @@ struct LoadOptions {
   int concurrency = 1;         // closed loop, if rate_per_second is 0
   double rate_per_second = 0;  // open loop
   std::vector<RequestShape> shapes = {RequestShape{}};
-  int max_requests = 0;  // measured ones; 0: no such bound
+  int max_requests = 0;  // measured ones, in a closed loop without refusals while others are answered; 0: no such bound
   Duration duration{};   // of the measured part; 0: no such bound. At least one of the two must be given
   Duration timeout = std::chrono::seconds(120);  // of one request; it is then cancelled and recorded as failed
   Duration pause_when_refused = std::chrono::milliseconds(200);  // of a closed loop's client after a 429

@@ -195,7 +195,7 @@ What to do next:
   export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH""")
     for command, shows in (
         (f"kubectl describe idep/{name} -n {namespace}", "the story of the object"),
-        (f"{shown(programs / 'patella')} bench {url} --concurrency 1,8,32", "a load that meets the limiter"),
+        (f"{shown(programs / 'patella')} bench {url} --concurrency 1,8,16 --requests-per-level 12", "a load that meets the limiter"),
         (f"curl http://{pods_of(namespace, name)[0]['status']['podIP']}:8081/", "the sidecar's own page, for a browser"),
         (cluster.down_command(), "the end, which leaves nothing"),
     ):

@@ -109,7 +109,7 @@ def check_end(it: World, text: str) -> None:
     shell = ["bash", "-euc", script]
     result = subprocess.run(shell, cwd=ROOT, env=plain, capture_output=True, text=True, timeout=200)
     check(result.returncode == 0, f"{script}\nended with {result.returncode}:\n{result.stdout}{result.stderr}")
-    for part in ("Kind:         InferenceDeployment", "Events:", "concurrency", "<html"):
+    for part in ("Kind:         InferenceDeployment", "Events:", "at once", "<html"):
         check(part in result.stdout, f"no {part!r} in what these print:\n{script}\n{result.stdout}")
 
 
