@@ -7,6 +7,7 @@
 #include <cpprest/http_client.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <openssl/crypto.h>
 #include <pplx/threadpool.h>
 #include <signal.h>
 
@@ -520,6 +521,10 @@ std::unique_ptr<HttpStream> CpprestTransport::Stream(const HttpRequest& request,
   }
   return std::make_unique<Handle>(exchange);
 }
+
+// The pool's thread ends after exit handlers have run, and may free the last TLS context then: OpenSSL must still be there. Its first
+// initialisation decides, so this comes before main.
+const int openssl_outlives_exit_handlers = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
 
 }  // namespace
 
