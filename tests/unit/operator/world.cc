@@ -102,6 +102,11 @@ World::World(uint64_t seed, const std::string& sample, bool watch_list)
   Restart();
 }
 
+// A watch that ends looks for its feed among all.
+World::~World() {
+  for (const auto& feed : feeds_) feed->reflector.reset();
+}
+
 void World::Restart() {
   queue_ = std::make_unique<kube::WorkQueue>(kube::WorkQueueOptions{}, clock_);
   Caches caches{nullptr, nullptr, nullptr, {}};

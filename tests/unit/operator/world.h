@@ -115,6 +115,7 @@ class World {
  public:
   // `watch_list`: the API server can tell the initial state by a watch; else it is listed.
   explicit World(uint64_t seed, const std::string& sample = "cpu", bool watch_list = true);
+  ~World();
 
   Random random;
   kube::MemoryClient store;
