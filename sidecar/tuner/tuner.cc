@@ -101,7 +101,8 @@ TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
 // Sets what the mode makes of the view's limit, and says so.
 SetLimit Tuner::LimitInForce() {
   view_.message = absl::StrCat("limit ", view_.limit, ", bound by ", view_.bound_by);
-  if (options_.mode != TuningMode::kAdvise) return {view_.limit, PromptBudget()};
+  if (options_.mode == TuningMode::kAuto) return {view_.limit, PromptBudget()};
+  if (options_.mode == TuningMode::kOff) return {view_.limit};  // the ceiling alone
   const int ceiling = CeilingOf(options_);
   view_.message = absl::StrCat("advice: ", view_.message, "; enforced is the ceiling of ", ceiling);
   return {ceiling};

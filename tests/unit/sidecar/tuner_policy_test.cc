@@ -113,6 +113,15 @@ TEST_F(TunerPolicyTest, AdviceFollowsTheTargetsAndTheCeilingIsEnforced) {
   EXPECT_NE(tuner_.view().message.find("advice: limit"), std::string::npos) << tuner_.view().message;
 }
 
+TEST_F(TunerPolicyTest, OffEnforcesNoPromptBudget) {
+  policy_.targets.push_back({"TimeToFirstToken", 0.9, 500});
+  Follow(policy_);
+  EXPECT_GT(world_.prompt_tokens, 0);
+  policy_.mode = TuningMode::kOff;
+  Follow(policy_);
+  EXPECT_EQ(world_.prompt_tokens, 0);
+}
+
 TEST_F(TunerPolicyTest, OffAndBackToAuto) {
   const int learned = world_.limit;
   policy_.mode = TuningMode::kOff;
