@@ -7,6 +7,7 @@
 #include <map>
 
 #include "lib/kube/memory_client.h"
+#include "tests/unit/kube/until.h"
 
 namespace patella::kube {
 namespace {
@@ -201,19 +202,15 @@ TEST(LeaderElectorTest, LeadsThroughAClientAndGivesTheLeaseUp) {
   LeaderElector a(&client, Settings("a", /*watch=*/true), clock,
                   {.on_started = [&] { ++started; }, .on_stopped = [&] { ++stopped; }}, &metrics);
   a.Start();
-  const auto until = [&](const std::function<bool()>& done) {
-    for (int i = 0; i < 500 && !done(); ++i) std::this_thread::sleep_for(milliseconds(10));
-    return done();
-  };
-  ASSERT_TRUE(until([&] { return started == 1; }));
+  ASSERT_TRUE(Until([&] { return started == 1; }, seconds(5)));
   EXPECT_TRUE(a.IsLeader());
   LeaderElector b(&client, Settings("b", /*watch=*/true), clock, {});
   b.Start();
-  ASSERT_TRUE(until([&] { return b.Holder() == "a"; }));
+  ASSERT_TRUE(Until([&] { return b.Holder() == "a"; }, seconds(5)));
   EXPECT_FALSE(b.IsLeader());
   a.Stop(/*release=*/true);
   EXPECT_EQ(stopped, 1);
-  EXPECT_TRUE(until([&] { return b.IsLeader(); }));
+  EXPECT_TRUE(Until([&] { return b.IsLeader(); }, seconds(5)));
   const auto lease = client.Get(kLeases, "ns", "lease");
   ASSERT_TRUE(lease.ok());
   EXPECT_EQ(ParseLease(**lease)->holder, "b");

@@ -7,6 +7,7 @@
 #include "lib/base/random.h"
 #include "lib/kube/controller.h"
 #include "lib/kube/memory_client.h"
+#include "tests/unit/kube/until.h"
 #include "tests/unit/seed.h"
 
 namespace patella::kube {
@@ -15,11 +16,6 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-bool Until(const std::function<bool()>& done) {
-  for (int i = 0; i < 1000 && !done(); ++i) std::this_thread::sleep_for(milliseconds(10));
-  return done();
-}
 
 std::string Numbered(const std::string& name, int number) {
   return json{{"metadata", {{"name", name}}}, {"data", {{"n", std::to_string(number)}}}}.dump();

@@ -8,12 +8,15 @@
 #include "lib/kube/reflector.h"
 #include "lib/kube/rest_client.h"
 #include "tests/unit/kube/local_server.h"
+#include "tests/unit/kube/until.h"
 
 namespace patella::kube {
 namespace {
 
 using std::chrono::milliseconds;
 using Strings = std::vector<std::string>;
+
+constexpr auto kPatience = std::chrono::seconds(20);
 
 std::string MapAt(const std::string& name, int version) {
   return R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":")" + name + R"(","namespace":"n","uid":"u-)" +
@@ -134,30 +137,26 @@ class WatchBookmarkTest : public testing::Test {
     options.backoff = {.initial = milliseconds(1), .cap = milliseconds(1)};
     reflector_ = std::make_unique<Reflector>(client_.get(), &cache_, options, clock_);
     reflector_->Start();
-    ASSERT_TRUE(Until([&] { return server_.Watched(); }));
+    ASSERT_TRUE(Until([&] { return server_.Watched(); }, kPatience));
   }
   ~WatchBookmarkTest() override {
     if (reflector_ != nullptr) reflector_->Stop();
     server_.EndWatch(WatchedServer::End::kCut);
   }
 
-  static bool Until(const std::function<bool()>& done) {
-    for (int i = 0; i < 4000 && !done(); ++i) std::this_thread::sleep_for(milliseconds(5));
-    return done();
-  }
   // Until the reflector has read so many bookmarks and events of watches.
   ::testing::AssertionResult Read(uint64_t bookmarks, uint64_t events) {
     const auto done = [&] {
       const ReflectorStats stats = reflector_->Stats();
       return stats.bookmarks == bookmarks && stats.events == events;
     };
-    if (Until(done)) return ::testing::AssertionSuccess();
+    if (Until(done, kPatience)) return ::testing::AssertionSuccess();
     return ::testing::AssertionFailure() << reflector_->Stats().bookmarks << " bookmarks, "
                                          << reflector_->Stats().events << " events";
   }
   void EndWatch(WatchedServer::End end) {
     server_.EndWatch(end);
-    ASSERT_TRUE(Until([&] { return server_.Watched(); })) << "nobody watches any more";
+    ASSERT_TRUE(Until([&] { return server_.Watched(); }, kPatience)) << "nobody watches any more";
   }
   Strings Told() {
     const std::lock_guard lock(mutex_);
@@ -214,7 +213,7 @@ TEST_P(WatchThatEndsTest, AfterABookmarkMissesNothingThatHappenedMeanwhile) {
 
 TEST_P(WatchThatEndsTest, AfterTheInitialEventsGoesOnFromTheBookmarkThatEndedThem) {
   Start(/*watch_list=*/true);
-  ASSERT_TRUE(Until([&] { return reflector_->HasSynced(); }));
+  ASSERT_TRUE(Until([&] { return reflector_->HasSynced(); }, kPatience));
   EndWatch(GetParam());
   server_.AddBookmark(40);
   ASSERT_TRUE(Read(1, 0));
