@@ -29,5 +29,25 @@ if [ ! -e $policy ]; then
   made_policy=1
 fi
 trap '[ -z "$made_policy" ] || "${as_root[@]}" rm -f $policy' EXIT
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+
+# apt's hundreds of lines go to a log; what it is at is said every 10 s.
+log=${PATELLA_CACHE:-$HOME/.cache/patella}/install.log
+mkdir -p "$(dirname "$log")"
+run() {
+  local count=0 said=$SECONDS line
+  if ! { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" 2>&1 | tee -a "$log" | while read -r line; do
+    case $line in Unpacking\ * | Setting\ up\ *) count=$((count + 1)) ;; esac
+    case $line in *' newly installed, '*) echo "  $line" ;; esac
+    if [ $((SECONDS - said)) -ge 10 ]; then
+      said=$SECONDS
+      echo "  $count unpacked or set up: ${line:0:90}"
+    fi
+  done; }; then
+    tail -30 "$log" >&2
+    echo "$* failed; all of its output is in $log" >&2
+    return 1
+  fi
+}
+: >"$log"
+run apt-get update -q
+run apt-get install -y -q --no-install-recommends "${missing[@]}"
