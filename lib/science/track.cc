@@ -20,6 +20,8 @@ constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first
 constexpr double kLeastDeviation = 0.02;
 constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
 constexpr double kDeadBand = 0.05;
+constexpr double kApart = 1.3;        // concurrencies, for a slope between them
+constexpr double kAllAttain = 0.995;  // of requests: fewer at once would gain nothing
 constexpr double kPromptShare = 0.9;  // of a time-to-first-token target, for waiting and being computed
 constexpr double kRise = 1.12, kRisePeriod_s = 2;
 constexpr double kDeepestFall = 0.6;
@@ -81,16 +83,55 @@ double StepModel::TokensPerSecond(double concurrency, const Payload& payload) co
   return 1000 * concurrency / (StepMs(concurrency) + prompt_ms * concurrency / payload.output_tokens);
 }
 
-StepModel StepModelOf(const RampResult& ramp, int input_tokens) {
-  StepModel model;
-  for (const RampLevel& level : ramp.levels) {
-    const double least = model.points.empty() ? 0 : model.points.back().ms;
-    model.points.push_back({static_cast<double>(level.concurrency), std::max(least, level.gap_ms)});
+namespace {
+
+CurvePoint StepPoint(double streams, double ms, double samples) {
+  return {static_cast<int>(std::lround(streams)), ms, 1000 * std::round(streams) / ms, static_cast<int>(samples)};
+}
+
+// Step times, of neighbours that are too near each other to tell a slope their mean.
+std::vector<CurvePoint> StepsOf(const CalibrationResult& calibration, const Payload& payload) {
+  std::vector<CurvePoint> steps;
+  for (const RampLevel& level : calibration.ramp.levels)
+    steps.push_back(StepPoint(level.concurrency, level.gap_ms, level.tokens));
+  for (const Verification& v : calibration.verifications) {
+    const double arrivals_ms = v.concurrency * calibration.ramp.PrefillMs(v.concurrency) / payload.output_tokens;
+    const double ms = v.mean_ms_per_token - arrivals_ms;
+    if (ms > 0) steps.push_back(StepPoint(v.concurrency, ms, v.requests * payload.output_tokens));
   }
-  if (model.points.empty()) return StepModelOf(ramp.fit.law);
-  const double arrival_ms = ramp.PrefillMs(model.points.back().streams);
+  std::ranges::sort(steps, {}, &CurvePoint::concurrency);
+  std::vector<CurvePoint> apart;
+  for (const CurvePoint& step : steps) {
+    if (apart.empty() || step.concurrency >= kApart * apart.back().concurrency) {
+      apart.push_back(step);
+      continue;
+    }
+    CurvePoint& near = apart.back();
+    const double both = std::max(1, near.samples) + std::max(1, step.samples);
+    const double share = std::max(1, step.samples) / both;
+    near = StepPoint(near.concurrency + share * (step.concurrency - near.concurrency),
+                     near.mean_ms_per_token + share * (step.mean_ms_per_token - near.mean_ms_per_token), both);
+  }
+  return apart;
+}
+
+}  // namespace
+
+StepModel StepModelOf(const CalibrationResult& calibration, const Payload& payload) {
+  const RampResult& ramp = calibration.ramp;
+  const std::vector<CurvePoint> steps = StepsOf(calibration, payload);
+  const absl::StatusOr<Fit> fit = FitLaw(steps, {.find_cap = false});
+  if (!fit.ok()) return StepModelOf(ramp.fit.law);
+  const Curve curve = MakeCurve(steps, fit->law);
+  StepModel model;
+  for (const CurvePoint& step : curve.points) {
+    const double least = model.points.empty() ? 0 : model.points.back().ms;
+    model.points.push_back(
+        {static_cast<double>(step.concurrency), std::max(least, curve.MsPerToken(step.concurrency))});
+  }
+  const double arrival_ms = ramp.PrefillMs(ramp.levels.back().concurrency);
   model.prompt_ms_per_token =
-      std::max(0.0, ramp.prefill_ms_per_token > 0 ? ramp.prefill_ms_per_token : arrival_ms / input_tokens);
+      std::max(0.0, ramp.prefill_ms_per_token > 0 ? ramp.prefill_ms_per_token : arrival_ms / payload.input_tokens);
   return model;
 }
 
@@ -135,19 +176,27 @@ double LimitTracker::Attainment(size_t target, double concurrency) const {
   return Normal((std::log(t.target_ms / ModelMs(t.metric, concurrency)) - spread.mean) / std::sqrt(spread.variance));
 }
 
+double LimitTracker::LeastAttainment(double concurrency) const {
+  double least = 1;
+  for (size_t i = 0; i < config_.targets.size(); ++i) least = std::min(least, Attainment(i, concurrency));
+  return least;
+}
+
+bool LimitTracker::Holds(double concurrency) const {
+  for (size_t i = 0; i < config_.targets.size(); ++i) {
+    if (Attainment(i, concurrency) < config_.targets[i].quantile) return false;
+  }
+  return true;
+}
+
 int LimitTracker::Best() const {
-  int best = 1;
+  int best = std::clamp(config_.believed, 1, std::max(1, config_.most));
+  while (best > 1 && LeastAttainment(best) < kAllAttain) --best;
   double most = 0;
-  for (int k = 1; k <= config_.most; ++k) {
-    double attained = 1;  // targets are missed together more often than not
-    bool holds = true;
-    for (size_t i = 0; i < config_.targets.size(); ++i) {
-      const double share = Attainment(i, k);
-      attained = std::min(attained, share);
-      holds = holds && share >= config_.targets[i].quantile;
-    }
-    if (!holds && k > 1) break;  // latency only grows with k
-    const double goodput = attained * config_.model.TokensPerSecond(k, payload_) / level_;
+  for (int k = best; k <= config_.most; ++k) {
+    if (k > 1 && !Holds(k)) break;  // latency only grows with k
+    // Targets are missed together more often than not.
+    const double goodput = LeastAttainment(k) * config_.model.TokensPerSecond(k, payload_) / level_;
     if (goodput > most) most = goodput, best = k;
   }
   return best;

@@ -6,7 +6,7 @@
 //   model      T(K) = s·(f(K) + p·in·(K − 1)/out)         mean time per output token at K; in, out: means of live requests
 //   spread     ln(measured / T at admission) ~ N(μ, σ²)   of each finished stream; drift during its life is in σ
 //   limit      the K with the most expected goodput, X(K)·P(every target holds), among those where each holds at its
-//              quantile
+//              quantile; below the calibrated limit only if a target asks for it, for X's small differences are noise
 //   guard      always on, trusts no model: the quantile of the last streams above 1.05·target cuts K by up to a quarter
 //
 // Under saturation n is K and nothing new could be learned of the shape; so only s moves (knee.md of the research notes:
@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/science/ramp.h"
+#include "lib/science/calibration.h"
 #include "lib/science/verdict.h"
 
 namespace patella::science {
@@ -46,7 +46,9 @@ struct StepModel {
   double TokensPerSecond(double concurrency, const Payload& payload) const;
 };
 
-StepModel StepModelOf(const RampResult& ramp, int input_tokens);
+// From the ramp's levels, some of a fraction of a second, and the verifications, which are long and where the limit lies: through them
+// as far as they agree with each other, else along their law (curve.h). `payload`: what was calibrated with.
+StepModel StepModelOf(const CalibrationResult& calibration, const Payload& payload);
 // Where only the law is known, as after a restart: arrivals are then in f.
 StepModel StepModelOf(const Law& law);
 
@@ -106,7 +108,9 @@ class LimitTracker {
     std::vector<double> ms;
   };
   double ModelMs(LatencyMetric metric, double concurrency) const;
-  double Attainment(size_t target, double concurrency) const;
+  double Attainment(size_t target, double concurrency) const;  // share of requests within the target
+  double LeastAttainment(double concurrency) const;
+  bool Holds(double concurrency) const;  // every target at its quantile
   int Best() const;
   void FollowLevel();
   TrackMove Guard(double now_s);

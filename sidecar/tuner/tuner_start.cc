@@ -121,7 +121,7 @@ void Tuner::ShowCalibration() {
   }
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
-  view_.step_model = science::StepModelOf(known.ramp, static_cast<int>(curve_payload_.input_tokens));
+  view_.step_model = science::StepModelOf(known, curve_payload_);
   ShowKnees();
   view_.verify.clear();
   for (const science::Verification& v : known.verifications) {

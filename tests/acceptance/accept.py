@@ -37,7 +37,7 @@ def client_of(sidecar, seed):
 async def overload(tuned, fixed, limit, rate, args, poisson: bool, ttft_target_ms: float = float("inf")) -> int:
     """Blocks of the tuned sidecar and of each fixed limit, shuffled anew each round."""
     sidecars = {"tuned": tuned, **{f"fixed {k}": s for k, s in fixed.items()}}
-    good, tpot, ttft = {name: [] for name in sidecars}, [], []
+    good, tpot, ttft, limits = {name: [] for name in sidecars}, [], [], []
     rng = random.Random(7)
     for round_number in range(args.repeats):
         for name in rng.sample(list(sidecars), len(sidecars)):
@@ -48,6 +48,7 @@ async def overload(tuned, fixed, limit, rate, args, poisson: bool, ttft_target_m
             warm = begin + 0.25 * args.block_seconds
             good[name].append(goodput(records, args.target_ms, warm, begin + args.block_seconds, ttft_target_ms))
             if name == "tuned":
+                limits.append(int(harness.status_of(tuned.admin)["limit"]))
                 steady = [r for r in records if r.status == 200 and r.started >= warm]
                 tpot += [r.tpot_ms for r in steady]
                 ttft += [r.ttft_ms for r in steady]
@@ -57,7 +58,8 @@ async def overload(tuned, fixed, limit, rate, args, poisson: bool, ttft_target_m
     p90 = quantile(tpot, 0.9)
     share = statistics.median(t / max(1e-9, r) for t, r in zip(good["tuned"], reference))
     for name, values in good.items():
-        print(f"  {name:10s} goodput " + " ".join(f"{v:7.1f}" for v in values))
+        ends = f"  limits {limits}" if name == "tuned" else ""
+        print(f"  {name:10s} goodput " + " ".join(f"{v:7.1f}" for v in values) + ends)
     p90_first = quantile(ttft, 0.9)
     print(f"  tuned: p90 {p90:.1f} ms/token (target {args.target_ms}), first token {p90_first:.0f} ms (target {ttft_target_ms}), goodput {share:.1%} of the best fixed limit ({best}); "
           f"the reference repeats within ±{spread:.1%}")

@@ -149,6 +149,12 @@ def containers_of(pod: dict) -> list[dict]:
     return status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
 
 
+def serving_limit(thing: dict) -> int:
+    """The limit in status of the revision that serves; 0: none yet."""
+    revisions = thing.get("status", {}).get("revisions", [])
+    return next((r.get("limit", 0) for r in revisions if r.get("role") == "Serving"), 0)
+
+
 def wait_until_ready(namespace: str, name: str, seconds: float = READY_SECONDS) -> dict:
     """Prints each new step; returns the object once it is Ready with its limit in status."""
     began, said = time.monotonic(), ""
@@ -160,8 +166,7 @@ def wait_until_ready(namespace: str, name: str, seconds: float = READY_SECONDS) 
         stalled = condition(thing, "Stalled")
         if stalled.get("status") == "True":
             raise Failure(f"{name}: {stalled.get('message')}")
-        limits = [r.get("limit") for r in thing.get("status", {}).get("revisions", []) if r.get("role") == "Serving"]
-        if condition(thing, "Ready").get("status") == "True" and any(limits):
+        if condition(thing, "Ready").get("status") == "True" and serving_limit(thing):
             return thing
         time.sleep(0.5)
     raise Failure(
@@ -184,6 +189,8 @@ def summary(thing: dict, programs: pathlib.Path) -> None:
     """Ends with lines that a shell can run: commands, each with what it shows."""
     name, namespace = thing["metadata"]["name"], thing["metadata"]["namespace"]
     url, model = service_url(namespace, name), thing["spec"]["model"]["name"]
+    limit = serving_limit(thing)
+    bench = f"bench {url} --concurrency {limit},{2 * limit} --requests-per-level {2 * limit}"
     prompt = "The capital of France is"
     answer = " ".join(complete(url, model, prompt).split())
     say("")
@@ -195,7 +202,7 @@ What to do next:
   export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH""")
     for command, shows in (
         (f"kubectl describe idep/{name} -n {namespace}", "the story of the object"),
-        (f"{shown(programs / 'patella')} bench {url} --concurrency 1,8,16 --requests-per-level 12", "a load that meets the limiter"),
+        (f"{shown(programs / 'patella')} {bench}", "at the limit, and a load that meets it"),
         (f"curl http://{pods_of(namespace, name)[0]['status']['podIP']}:8081/", "the sidecar's own page, for a browser"),
         (cluster.down_command(), "the end, which leaves nothing"),
     ):

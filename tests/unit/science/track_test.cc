@@ -79,9 +79,9 @@ Outcome Mean(Load load, MakeLimit make) {
   return mean;
 }
 
-double BestFixedGoodput(const Load& load) {
+double BestFixedGoodput(const Load& load, int from = 8, int to = 26) {
   double best = 0;
-  for (int k = 8; k <= 26; k += 2) best = std::max(best, Mean(load, [k] { return FixedLimit(k); }).goodput);
+  for (int k = from; k <= to; k += 2) best = std::max(best, Mean(load, [k] { return FixedLimit(k); }).goodput);
   return best;
 }
 
@@ -137,6 +137,54 @@ TEST(LimitTrackerTest, FollowsAServerThatBecomesSlower) {
 TEST(LimitTrackerTest, ALawThatIsWrongByAThirdCostsLittle) {
   const Load load = PoissonLoad(kTwoSizes);
   for (const double error : {0.7, 1.3}) ExpectHeld(load, Tracked(load, error));
+}
+
+// A server whose throughput hardly grows beyond 8 at once, but whose target leaves room for 50; at 16 its ramp was disturbed.
+Load FlatLoad() {
+  Load load = BusyLoad();
+  load.server.a_ms = 2, load.server.b_ms = 1.1, load.server.prefill_ms_per_token = 0.1;
+  load.target_ms = 75;
+  load.clients = 160;
+  return load;
+}
+
+CalibrationResult DisturbedCalibration(int verified, double disturbance) {
+  CalibrationResult calibration;
+  for (const int c : {1, 2, 4, 8, 16}) {
+    const double gap_ms = (2 + 1.1 * c) * (c == 16 ? disturbance : 1);
+    calibration.ramp.levels.push_back({.concurrency = c, .gap_ms = gap_ms, .tokens = 200});
+  }
+  calibration.ramp.prefill_ms = 12.8;
+  calibration.ramp.prefill_ms_per_token = 0.1;
+  const double mean_ms = 2 + 1.1 * verified + verified * 12.8 / 64;
+  calibration.verifications.push_back(
+      {.concurrency = verified, .mean_ms_per_token = mean_ms, .passed = true, .requests = 3 * verified});
+  return calibration;
+}
+
+TEST(StepModelTest, AVerificationOutweighsALevelThatWasDisturbed) {
+  for (const double disturbance : {0.7, 1.0, 1.6}) {
+    const StepModel model = StepModelOf(DisturbedCalibration(40, disturbance), {128, 64});
+    EXPECT_NEAR(model.StepMs(40), 46, 0.12 * 46) << disturbance;
+    EXPECT_NEAR(model.StepMs(55), 62.5, 0.15 * 62.5) << disturbance;
+    EXPECT_GT(model.TokensPerSecond(40, {128, 64}), model.TokensPerSecond(8, {128, 64})) << disturbance;
+  }
+}
+
+TEST(LimitTrackerTest, ALevelOfTheRampThatWasDisturbedCostsLittle) {
+  const Load load = FlatLoad();
+  const double best = BestFixedGoodput(load, 30, 60);
+  for (const double disturbance : {0.7, 1.6}) {
+    TrackConfig config = ConfigFor(load);
+    config.model = StepModelOf(DisturbedCalibration(40, disturbance), config.payload);
+    config.believed = config.start = 44;
+    const Outcome outcome = Mean(load, [&] { return TrackedLimit(config); });
+    EXPECT_LE(outcome.p90_ms, load.target_ms) << "limit " << outcome.limit;
+    EXPECT_GE(outcome.goodput, 0.97 * best) << "limit " << outcome.limit;
+    // A model that knows nothing of the verification, as an older sidecar's: no target asks for less than what was verified.
+    config.model.points = {{1, 3.1}, {2, 4.2}, {4, 6.4}, {8, 10.8}, {16, 32}};
+    EXPECT_GE(Mean(load, [&] { return TrackedLimit(config); }).goodput, 0.9 * best);
+  }
 }
 
 TEST(LimitTrackerTest, AfterARestartTheLawAloneIsEnough) {
