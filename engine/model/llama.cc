@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/backend/cpu/thread_pool.h"
 #include "engine/model/weights.h"
-#include "lib/base/cpu_quota.h"
+#include "lib/base/cgroup.h"
 #include "lib/base/status_macros.h"
 
 namespace patella::engine {

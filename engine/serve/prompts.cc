@@ -15,7 +15,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer&
     for (const auto& [role, content] : call.chat) messages.push_back({role, content});
     absl::StatusOr<std::string> text = tokenizer.ApplyChatTemplate(messages, /*add_generation_prompt=*/true);
     if (!text.ok()) return absl::OutOfRangeError(text.status().message());
-    prompts.push_back(tokenizer.Encode(*text, /*add_special=*/false, /*parse_special=*/true));
+    prompts.push_back(tokenizer.Encode(*text, /*add_special=*/true, /*parse_special=*/true));  // it has no BOS
   }
   for (const wire::Prompt& prompt : call.prompts) {
     if (const auto* text = std::get_if<std::string>(&prompt)) {

@@ -18,6 +18,7 @@
 #include "engine/serve/engine_loop.h"
 #include "engine/serve/service.h"
 #include "engine/text/tokenizer.h"
+#include "lib/base/cgroup.h"
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
 #include "lib/wire/errors.h"
@@ -45,13 +46,19 @@ std::string Address(const Settings& settings) {
   return "127.0.0.1";
 }
 
+// Free memory of the machine, or what a container's limit leaves beside the weights.
+int64_t FreeBytes(int64_t weights_bytes) {
+  const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  const int64_t limit = CgroupMemoryLimit();
+  return limit == 0 ? free_bytes : std::min(free_bytes, std::max<int64_t>(0, limit - weights_bytes));
+}
+
 // MAX_BATCH_TOTAL_TOKENS if given, else 32768 or what a quarter of the free memory holds.
-int64_t KvTokens(const Settings& settings, int64_t bytes_per_token) {
+int64_t KvTokens(const Settings& settings, int64_t bytes_per_token, int64_t weights_bytes) {
   int64_t tokens = settings.Int("MAX_BATCH_TOTAL_TOKENS");
   if (tokens == 0) {
-    const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-    tokens = std::min<int64_t>(kDefaultKvTokens,
-                               std::max<int64_t>(2048, free_bytes / 4 / std::max<int64_t>(1, bytes_per_token)));
+    const int64_t held = FreeBytes(weights_bytes) / 4 / std::max<int64_t>(1, bytes_per_token);
+    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, held));
   }
   return std::max<int64_t>(1, tokens / kBlockSize) * kBlockSize;
 }
@@ -62,7 +69,8 @@ absl::StatusOr<Model> Load(const Settings& settings) {
   PATELLA_ASSIGN_OR_RETURN(model.file, GgufFile::Open(path));
   PATELLA_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
   PATELLA_ASSIGN_OR_RETURN(model.info, ReadModelInfo(*model.file));
-  const int64_t kv_tokens = KvTokens(settings, model.info.kv_bytes_per_token);
+  const int64_t kv_tokens =
+      KvTokens(settings, model.info.kv_bytes_per_token, static_cast<int64_t>(model.file->file_size()));
   const CpuOptions options{.threads = static_cast<int>(settings.Int("NUM_THREADS")),
                            .kv_tokens = kv_tokens,
                            .block_size = kBlockSize,

@@ -62,7 +62,7 @@ class Client {
 // Reads a small answer whole, blocking the calling thread with a loop of its own. For tools and tests, not for servers.
 absl::StatusOr<Response> Fetch(std::string_view url, Request request = {}, Duration timeout = std::chrono::seconds(10));
 
-// Splits a text/event-stream into events, whatever the chunk borders. Feed returns nothing; on_event gets the value of
+// Splits a text/event-stream into events, whatever the chunk borders. on_event gets the value of
 // the event's data lines joined by '\n'. An event larger than max_bytes is reported by Feed as ResourceExhausted.
 class SseParser {
  public:

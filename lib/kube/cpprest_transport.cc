@@ -382,7 +382,13 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> CpprestTransport::Tls() {
   PATELLA_ASSIGN_OR_RETURN(const TlsMaterial material, credentials_->Tls());
   const std::lock_guard lock(mutex_);
   if (material.generation > generation_) {
-    PATELLA_ASSIGN_OR_RETURN(tls_, TlsContext::Make(material, credentials_->access().source));
+    auto made = TlsContext::Make(material, credentials_->access().source);
+    if (!made.ok()) {
+      credentials_->TlsFailed();  // certificate and key of two rotations, perhaps: both are read again
+      if (tls_ == nullptr) return made.status();
+      return tls_;
+    }
+    tls_ = *std::move(made);
     generation_ = material.generation;
     shared_client_.reset();
   }

@@ -132,7 +132,7 @@ struct WatchEvent {
 absl::StatusOr<WatchEvent> ParseWatchEvent(std::string_view line);
 
 // -1, 0, 1 as a is older than, the same as, or newer than b. Of one resource type the API server promises that resource
-// versions are numbers that grow (KEP-5504); nullopt-like 2 if one is not a number.
+// versions are numbers that grow (KEP-5504); 2: not comparable, one is not a number.
 int CompareResourceVersions(std::string_view a, std::string_view b);
 
 }  // namespace patella::kube

@@ -238,22 +238,24 @@ class RestWatch final : public WatchStream {
   }
 
   void Cancel() override {
+    const std::lock_guard opened(opened_mutex_);
+    cancelled_ = true;
     {
       const std::lock_guard lock(waiting_->mutex);
       waiting_->cancelled = true;
       waiting_->changed.notify_all();
     }
-    stream_->Cancel();
+    if (stream_ != nullptr) stream_->Cancel();
   }
 
  private:
   void Begin() {
     const auto waiting = std::make_shared<Waiting>();
-    if (waiting_ != nullptr) {
-      const std::lock_guard lock(waiting_->mutex);
-      waiting->cancelled = waiting_->cancelled;
+    {
+      const std::lock_guard opened(opened_mutex_);
+      waiting->cancelled = cancelled_;
+      waiting_ = waiting;
     }
-    waiting_ = waiting;
     StreamCallbacks callbacks;
     callbacks.on_line = [waiting](std::string_view line) {
       const std::lock_guard lock(waiting->mutex);
@@ -268,7 +270,10 @@ class RestWatch final : public WatchStream {
       waiting->end = std::move(end);
       waiting->changed.notify_all();
     };
-    stream_ = open_(std::move(callbacks));
+    std::unique_ptr<HttpStream> stream = open_(std::move(callbacks));
+    const std::lock_guard opened(opened_mutex_);
+    stream_.swap(stream);
+    if (cancelled_) stream_->Cancel();
   }
 
   absl::StatusOr<WatchEvent> TakeLine(std::unique_lock<std::mutex>& lock) {
@@ -294,6 +299,9 @@ class RestWatch final : public WatchStream {
   Open open_;
   RequestInfo info_;
   OnRefused on_refused_;
+  // Cancel comes from any thread; the reader's alone, which needs no lock to read them, replaces both pointers.
+  std::mutex opened_mutex_;
+  bool cancelled_ = false;
   std::shared_ptr<Waiting> waiting_;
   std::unique_ptr<HttpStream> stream_;
 };

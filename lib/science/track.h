@@ -70,7 +70,7 @@ struct TrackedStream {
 
 struct TrackMove {
   int limit = 0;       // 0: stay
-  std::string reason;  // "track" or "guard"
+  std::string reason;  // "track", "guard", "objectives" or "ceiling"
   std::string evidence;
 };
 

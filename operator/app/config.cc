@@ -18,7 +18,8 @@ bool IsNamespace(std::string_view name) {
 std::span<const Setting> OperatorSettings() {
   using enum SettingType;
   static const std::vector<Setting> kSettings = {
-      {.name = "KUBECONFIG", .help = "kubeconfig files, colon-separated; empty: the pod's service account"},
+      {.name = "KUBECONFIG",
+       .help = "kubeconfig files, colon-separated; empty: the pod's service account, else ~/.kube/config"},
       {.name = "WATCH_NAMESPACES", .help = "namespaces to work in, comma-separated; empty: all"},
       {.name = "POD_NAMESPACE", .fallback = "default", .help = "namespace of the operator's own Lease"},
       {.name = "POD_NAME", .fallback = "patella-operator", .help = "this replica's name, in the Lease and in events"},

@@ -12,7 +12,7 @@
 namespace patella::controller {
 
 struct Config {
-  std::string kubeconfig;               // "": $HOME/.kube/config's rules do not apply; the pod's service account
+  std::string kubeconfig;               // "": the pod's service account, else ~/.kube/config
   std::vector<std::string> namespaces;  // empty: all
   std::string pod_namespace, pod_name;
   bool leader_election = true;

@@ -10,7 +10,7 @@
 
 namespace patella::controller {
 
-// Returns OK after SIGTERM or SIGINT. InvalidArgument: settings or credentials that cannot be right; Aborted: the lease was lost.
+// Returns OK after SIGTERM or SIGINT. InvalidArgument: settings or credentials that cannot be right. A lost lease ends the process at once.
 absl::Status Run(const Config& config, const std::string& version);
 
 }  // namespace patella::controller

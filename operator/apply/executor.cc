@@ -69,6 +69,7 @@ void Executor::Forget(const kube::ObjectKey& owner) {
   const std::lock_guard lock(mutex_);
   written_.erase(owner);
   good_peers_.erase(owner);
+  stored_.erase(owner);
 }
 
 // From the cache, or where that has none from the API server: it may be there without our label.
@@ -93,8 +94,9 @@ absl::Status Executor::ApplyChild(const Child& child, const Owner& owner, std::v
     // An intent that gives up a field shows by its hash, which is in an annotation.
     if (Covers(live->json(), child.json)) return absl::OkStatus();
     const std::lock_guard lock(mutex_);
-    const auto stored = stored_.find(place);
-    if (stored != stored_.end() && stored->second == std::pair(child.json, std::string(live->resource_version())))
+    const auto& of_owner = stored_[KeyOf(owner)];
+    const auto stored = of_owner.find(place);
+    if (stored != of_owner.end() && stored->second == std::pair(child.json, std::string(live->resource_version())))
       return absl::OkStatus();
   }
   absl::StatusOr<kube::ObjectPtr> done =
@@ -106,7 +108,7 @@ absl::Status Executor::ApplyChild(const Child& child, const Owner& owner, std::v
   Wrote(cache, **done, owner);
   {
     const std::lock_guard lock(mutex_);
-    stored_[place] = {child.json, std::string((*done)->resource_version())};
+    stored_[KeyOf(owner)][place] = {child.json, std::string((*done)->resource_version())};
   }
   if (live == nullptr || live->resource_version() != (*done)->resource_version())
     deeds->push_back({live == nullptr ? Deed::Kind::kCreated : Deed::Kind::kChanged, child.resource, child.name});
@@ -169,6 +171,10 @@ absl::Status Executor::RemoveRest(const reconcile::Plan& plan, const std::vector
           client_->Delete(cache->resource(), live->namespace_name(), live->name(), {.uid = std::string(live->uid())});
       if (kube::IsNotFound(status) || kube::IsConflict(status)) continue;  // gone, or another by now
       PATELLA_RETURN_IF_ERROR(status);
+      {
+        const std::lock_guard lock(mutex_);
+        stored_[KeyOf(owner)].erase(Place(cache->resource(), live->namespace_name(), live->name()));
+      }
       deeds->push_back({Deed::Kind::kDeleted, cache->resource(), std::string(live->name())});
     }
   }

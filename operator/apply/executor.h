@@ -67,8 +67,8 @@ class Executor {
 
   mutable std::mutex mutex_;
   mutable std::map<kube::ObjectKey, std::vector<Written>> written_;  // by owner
-  // The version in which an intent was last stored, by kind and name: an API server that drops or rewrites a field is not asked for ever.
-  std::map<std::string, std::pair<std::string, std::string>> stored_;
+  // The version in which an intent was last stored, by owner, then kind and name: an API server that drops or rewrites a field is not asked for ever.
+  std::map<kube::ObjectKey, std::map<std::string, std::pair<std::string, std::string>>> stored_;
   // Reading certificates is a third of a reconcile's cost: the Secret's version and names that were good, and until when that holds, by owner.
   std::map<kube::ObjectKey, std::pair<std::string, TimePoint>> good_peers_;
 };

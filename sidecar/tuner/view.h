@@ -61,7 +61,7 @@ struct KneeView {
 
 struct Decision {
   double time_s = 0;  // on the monotonic clock
-  std::string what;   // "limit" or "state"
+  std::string what;   // "limit"
   double from = 0, to = 0;
   std::string reason;    // one word: the label of patella_decisions_total
   std::string evidence;  // a sentence with figures

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <set>
 
-#include "lib/base/cpu_quota.h"
+#include "lib/base/cgroup.h"
 #include "lib/base/error_kind.h"
 #include "lib/base/logging.h"
 #include "lib/base/random.h"
@@ -132,6 +132,20 @@ TEST(CpuQuotaTest, ReadsVersion1AndAPathThatIsNotMounted) {
   root.Write("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(CgroupCpuQuota(root.path()), 2);
   EXPECT_GE(UsableThreads(), 1);
+}
+
+TEST(CgroupMemoryLimitTest, TakesTheSmallestLimitOnTheWayUpInBothVersions) {
+  const FakeRoot root;
+  root.Write("/proc/self/cgroup", "0::/pod/container\n");
+  root.Write("/sys/fs/cgroup/pod/container/memory.max", "max\n");
+  EXPECT_EQ(CgroupMemoryLimit(root.path()), 0);
+  root.Write("/sys/fs/cgroup/pod/memory.max", "536870912\n");
+  EXPECT_EQ(CgroupMemoryLimit(root.path()), 536870912);
+  root.Write("/proc/self/cgroup", "5:memory:/x\n");
+  root.Write("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_EQ(CgroupMemoryLimit(root.path()), 0);
+  root.Write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000\n");
+  EXPECT_EQ(CgroupMemoryLimit(root.path()), 1000000);
 }
 
 TEST(TextTest, JoinsSplitsAndParses) {

@@ -63,7 +63,7 @@ class LetterExecutor final : public Executor {
   int begun_ = 0;
 };
 
-class ByteTokenizer final : public Tokenizer {
+class ByteTokenizer : public Tokenizer {
  public:
   std::vector<int32_t> Encode(std::string_view text, bool, bool) const override {
     const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());

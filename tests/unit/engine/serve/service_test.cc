@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "engine/serve/prompts.h"
 #include "tests/unit/engine/serve/service_fixture.h"
 
 namespace patella::engine {
@@ -235,6 +236,24 @@ TEST_F(ServiceTest, WhatRunsLongerThanTheDrainIsCancelledAndItsClientTold) {
   EXPECT_TRUE(openai.starts_with(R"(data: {"error":{"message":"the engine is shutting down)")) << openai;
   executor_.SetOpen(true);
   while (engine_->stats().schedule.running + engine_->stats().schedule.waiting > 0) std::this_thread::yield();
+}
+
+// Of a file that asks for a BOS: 1.
+class TokenizerWithBos final : public ByteTokenizer {
+ public:
+  std::vector<int32_t> Encode(std::string_view text, bool add_special, bool parse_special) const override {
+    std::vector<int32_t> ids = ByteTokenizer::Encode(text, add_special, parse_special);
+    if (add_special) ids.insert(ids.begin(), 1);
+    return ids;
+  }
+};
+
+TEST(EncodePromptsTest, ChatsAndTextsBeginWithTheBosThatTheFileAsksFor) {
+  wire::GenerateCall chat, text;
+  chat.chat = {{"user", "a"}};
+  text.prompts = {wire::Prompt("a")};
+  for (const auto& call : {chat, text})
+    EXPECT_EQ(EncodePrompts(TokenizerWithBos(), call)->front(), (std::vector<int32_t>{1, 'a'}));
 }
 
 TEST_F(ServiceTest, LimitsChangeLiveAndImpossibleOnesChangeNothing) {

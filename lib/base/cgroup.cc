@@ -1,4 +1,4 @@
-#include "lib/base/cpu_quota.h"
+#include "lib/base/cgroup.h"
 
 #include <sched.h>
 
@@ -14,6 +14,8 @@
 
 namespace patella {
 namespace {
+
+constexpr double kNoMemoryLimit = 1e18;  // what version 1 says where there is none is about 9.2e18
 
 std::string ReadFirstLine(const std::string& path) {
   std::ifstream file(path);
@@ -58,11 +60,11 @@ double SmallerOf(double a, double b) {
   return std::min(a, b);
 }
 
-}  // namespace
-
-double CgroupCpuQuota(const std::string& root) {
-  // Lines of /proc/self/cgroup: "0::/path" (v2) and "4:cpu,cpuacct:/path" (v1). In a container the path may not exist
-  // below the mount point; the walk up ends at the mount point itself, which does.
+// Lines of /proc/self/cgroup: "0::/path" (v2) and "4:cpu,cpuacct:/path" (v1). In a container the path may not exist
+// below the mount point; the walk up ends at the mount point itself, which does.
+template <typename OfV2, typename OfV1>
+double SmallestInCgroups(const std::string& root, std::string_view controller, const std::vector<const char*>& mounts,
+                         OfV2 of_v2, OfV1 of_v1) {
   std::ifstream file(root + "/proc/self/cgroup");
   std::string line;
   double smallest = 0;
@@ -73,17 +75,32 @@ double CgroupCpuQuota(const std::string& root) {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string path = line.substr(second + 1) == "/" ? "" : line.substr(second + 1);
     if (controllers.empty()) {
-      smallest = SmallerOf(smallest, SmallestOnTheWayUp(root + "/sys/fs/cgroup", path, QuotaOfV2));
+      smallest = SmallerOf(smallest, SmallestOnTheWayUp(root + "/sys/fs/cgroup", path, of_v2));
       continue;
     }
-    for (const std::string_view controller : Split(controllers, ',')) {
-      if (controller != "cpu") continue;
-      for (const char* mount : {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"}) {
-        smallest = SmallerOf(smallest, SmallestOnTheWayUp(root + mount, path, QuotaOfV1));
-      }
+    for (const std::string_view named : Split(controllers, ',')) {
+      if (named != controller) continue;
+      for (const char* mount : mounts) smallest = SmallerOf(smallest, SmallestOnTheWayUp(root + mount, path, of_v1));
     }
   }
   return smallest;
+}
+
+}  // namespace
+
+double CgroupCpuQuota(const std::string& root) {
+  return SmallestInCgroups(root, "cpu", {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"}, QuotaOfV2, QuotaOfV1);
+}
+
+int64_t CgroupMemoryLimit(const std::string& root) {
+  const auto limit_in = [](std::string_view file) {
+    return [file](const std::string& directory) {
+      double bytes = 0;
+      return ParseDouble(ReadFirstLine(StrCat(directory, "/", file)), &bytes) && bytes < kNoMemoryLimit ? bytes : 0.0;
+    };
+  };
+  return static_cast<int64_t>(SmallestInCgroups(root, "memory", {"/sys/fs/cgroup/memory"}, limit_in("memory.max"),
+                                                limit_in("memory.limit_in_bytes")));
 }
 
 int UsableThreads() {
