@@ -84,6 +84,30 @@ TEST(KubeExecTest, APluginsCertificateIsRenewedOnNewConnections) {
   EXPECT_EQ(script.runs(), 2);
 }
 
+TEST(KubeClientCertificateTest, APairOfTwoRotationsIsNotUsedAndReadAgainAtTheNextCall) {
+  const std::string keys = Setting("PATELLA_CONTROL_PLANE") + "/pki/";
+  const std::string path = testing::TempDir() + "client-" + std::to_string(getpid());
+  const auto rotate = [&](const std::string& name, const std::string& part) {
+    std::ofstream(path + part) << *ReadWholeFile(keys + name + part);
+  };
+  rotate("aggregator", ".crt");
+  rotate("aggregator", ".key");
+  ClusterAccess access = Admin();
+  access.client_certificate_file = path + ".crt", access.client_key_file = path + ".key";
+  ManualClock clock;
+  clock.Advance(std::chrono::seconds(1));
+  const Connection connection = *ConnectWith(access, clock);
+  const auto list = [&] { return connection.client->List(kSecrets, {.namespace_name = "default"}).status(); };
+  EXPECT_TRUE(IsForbidden(list())) << list();
+  rotate("admin", ".crt");
+  clock.Advance(std::chrono::minutes(5));
+  EXPECT_TRUE(IsForbidden(list())) << list();
+  rotate("admin", ".key");
+  EXPECT_TRUE(list().ok()) << list();
+  unlink((path + ".crt").c_str());
+  unlink((path + ".key").c_str());
+}
+
 class KubeCaTest : public testing::Test {
  protected:
   KubeCaTest() : path_(testing::TempDir() + "ca-" + std::to_string(getpid())) {
