@@ -85,6 +85,11 @@ kubernetes: setup-demo ## Build a real Kubernetes control plane for the tests, o
 chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the chart's tests, once (6 minutes on two cores)
 	@tests/chart/tools.sh >/dev/null
 
+.PHONY: images
+images: programs ## Build the images of operator, sidecar and engine into build/images, without a registry
+	@ninja -C $(BUILD) -j$(JOBS) patella-operator
+	@python3 deploy/images/build.py
+
 # A node needs root: asked for where it is needed alone.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER)
 

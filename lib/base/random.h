@@ -46,12 +46,6 @@ class Random {
 
   double Normal() { return std::sqrt(-2 * std::log1p(-Uniform())) * std::cos(2 * std::numbers::pi * Uniform()); }
 
-  // exp(N(mu, sigma)): its median is exp(mu), its mean exp(mu + sigma²/2).
-  double LogNormal(double mu, double sigma) { return std::exp(mu + sigma * Normal()); }
-
-  // An independent generator, e.g. one for each client.
-  Random Fork() { return Random(Next()); }
-
  private:
   uint64_t state_;
 };

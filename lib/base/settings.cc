@@ -139,15 +139,12 @@ absl::Status Settings::TakeFlags(int argc, const char* const* argv) {
     const std::string_view argument = argv[i];
     if (argument == "--help" || argument == "-h") {
       help_requested_ = true;
-    } else if (argument == "--") {
-      positional_.insert(positional_.end(), argv + i + 1, argv + argc);
-      break;
     } else if (argument.starts_with("--")) {
       PATELLA_RETURN_IF_ERROR(SetFlag(argument.substr(2), i, argc, argv));
     } else if (argument.size() > 1 && argument[0] == '-') {
       return absl::InvalidArgumentError(StrCat(argument, " is not a flag of this program: see --help"));
     } else {
-      positional_.emplace_back(argument);
+      return absl::InvalidArgumentError(StrCat("'", argument, "' belongs to no flag: see --help"));
     }
   }
   return absl::OkStatus();

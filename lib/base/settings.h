@@ -47,8 +47,8 @@ class Settings {
   using Environment = std::function<const char*(const char* name)>;  // std::getenv, or a test's own
 
   // argv[0] is skipped. Flags: --name value, --name=value, and for a Bool --name alone. "--help" and "-h" set
-  // help_requested() and skip the check for required settings. "--" or a word without dashes begins the positional
-  // arguments. An unknown or repeated flag is an error; an empty environment variable counts as not set.
+  // help_requested() and skip the check for required settings. An unknown or repeated flag is an error, and so is a word
+  // that belongs to none; an empty environment variable counts as not set.
   static absl::StatusOr<Settings> Parse(std::span<const Setting> list, int argc, const char* const* argv,
                                         const Environment& environment = {});
 
@@ -63,7 +63,6 @@ class Settings {
   bool IsExplicit(std::string_view name) const;  // the user gave it, as flag or in the environment
 
   bool help_requested() const { return help_requested_; }
-  const std::vector<std::string>& positional() const { return positional_; }
 
   // "NAME=value (flag)" a line, in the list's order; secrets show as "***".
   std::string Effective() const;
@@ -84,7 +83,6 @@ class Settings {
 
   std::vector<Value> values_;
   std::map<std::string, size_t, std::less<>> by_name_;  // names and aliases -> index in values_
-  std::vector<std::string> positional_;
   bool help_requested_ = false;
 };
 

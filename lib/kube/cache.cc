@@ -25,12 +25,10 @@ struct Cache::Impl {
   };
 
   Resource resource;
-  std::vector<std::string> indexed_labels;
   std::vector<ChangeHandler> handlers;
 
   mutable std::shared_mutex mutex;
   std::map<ObjectKey, ObjectPtr> objects;
-  std::map<std::pair<std::string, std::string>, KeySet> by_label;  // (label, value), for indexed_labels
   std::unordered_map<std::string, KeySet> by_controller;
   std::map<ObjectKey, Write> writes;
   size_t bytes = 0;
@@ -44,10 +42,6 @@ struct Cache::Impl {
         if (found->second.empty()) index.erase(found);
       }
     };
-    for (const std::string& label : indexed_labels) {
-      const std::string_view value = object.label(label);
-      if (!value.empty()) change(by_label, std::pair(label, std::string(value)));
-    }
     if (!object.controller_uid().empty()) change(by_controller, std::string(object.controller_uid()));
     if (add) {
       bytes += object.json().size();
@@ -101,10 +95,7 @@ struct Cache::Impl {
   }
 };
 
-Cache::Cache(Resource resource, std::vector<std::string> indexed_labels) : impl_(std::make_unique<Impl>()) {
-  impl_->resource = resource;
-  impl_->indexed_labels = std::move(indexed_labels);
-}
+Cache::Cache(Resource resource) : impl_(std::make_unique<Impl>()) { impl_->resource = resource; }
 Cache::~Cache() = default;
 
 const Resource& Cache::resource() const { return impl_->resource; }
@@ -127,19 +118,6 @@ std::vector<ObjectPtr> Cache::List(std::string_view namespace_name) const {
     found.push_back(at->second);
   }
   return found;
-}
-
-std::vector<ObjectPtr> Cache::ByLabel(std::string_view namespace_name, std::string_view label,
-                                      std::string_view value) const {
-  const auto& indexed = impl_->indexed_labels;
-  if (!value.empty() && std::find(indexed.begin(), indexed.end(), label) != indexed.end()) {
-    const std::shared_lock lock(impl_->mutex);
-    const auto found = impl_->by_label.find({std::string(label), std::string(value)});
-    return found == impl_->by_label.end() ? std::vector<ObjectPtr>() : impl_->Resolve(found->second, namespace_name);
-  }
-  std::vector<ObjectPtr> all = List(namespace_name);
-  std::erase_if(all, [&](const ObjectPtr& object) { return object->label(label) != value; });
-  return all;
 }
 
 std::vector<ObjectPtr> Cache::ByController(std::string_view uid) const {

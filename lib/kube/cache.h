@@ -28,8 +28,7 @@ using ChangeHandler = std::function<void(const Change&)>;
 
 class Cache {
  public:
-  // ByLabel answers fast for `indexed_labels`; for others it looks at every object.
-  explicit Cache(Resource resource, std::vector<std::string> indexed_labels = {});
+  explicit Cache(Resource resource);
   ~Cache();
 
   const Resource& resource() const;
@@ -40,7 +39,6 @@ class Cache {
   ObjectPtr Get(std::string_view namespace_name, std::string_view name) const;  // null if absent
   ObjectPtr Get(const ObjectKey& key) const { return Get(key.namespace_name, key.name); }
   std::vector<ObjectPtr> List(std::string_view namespace_name = "") const;  // sorted by key; "": all namespaces
-  std::vector<ObjectPtr> ByLabel(std::string_view namespace_name, std::string_view label, std::string_view value) const;
   std::vector<ObjectPtr> ByController(std::string_view uid) const;
   size_t size() const;
   size_t bytes() const;  // of JSON

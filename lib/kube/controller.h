@@ -79,7 +79,6 @@ struct ManagerOptions {
 struct WatchSelection {
   std::string label_selector;
   std::string field_selector;
-  std::vector<std::string> indexed_labels;
   std::optional<std::vector<std::string>> namespaces;  // instead of the manager's
 };
 

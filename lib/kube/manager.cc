@@ -42,7 +42,7 @@ Manager::~Manager() { Stop(); }
 
 Cache& Manager::Watch(const Resource& resource, WatchSelection selection) {
   Impl::Watched watched;
-  watched.cache = std::make_unique<Cache>(resource, std::move(selection.indexed_labels));
+  watched.cache = std::make_unique<Cache>(resource);
   std::vector<std::string> namespaces = selection.namespaces.value_or(impl_->options.namespaces);
   if (namespaces.empty() || !resource.namespaced) namespaces = {""};
   for (const std::string& name : namespaces) {

@@ -263,11 +263,6 @@ void WorkQueue::ShutDownAndDrop() {
   impl_->changed.notify_all();
 }
 
-void WorkQueue::WaitUntilIdle() const {
-  std::unique_lock lock(impl_->mutex);
-  impl_->changed.wait(lock, [&] { return impl_->processing.empty(); });
-}
-
 size_t WorkQueue::Ready() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->waiting.size();

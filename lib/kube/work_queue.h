@@ -48,8 +48,7 @@ class WorkQueue {
 
   // Nothing more is taken in, what is delayed is dropped, what is ready is still given out.
   void ShutDown();
-  void ShutDownAndDrop();      // nothing is given out either
-  void WaitUntilIdle() const;  // after ShutDown: until no worker holds a key
+  void ShutDownAndDrop();  // nothing is given out either
 
   size_t Ready() const;  // waits for a worker
   size_t Delayed() const;

@@ -60,7 +60,7 @@ TEST(SettingsTest, AliasesMeanTheSameSetting) {
 TEST(SettingsTest, BooleansNeedNoValue) {
   EXPECT_TRUE(Parse({"--verbose", "--model-id", "m"})->Bool("VERBOSE"));
   EXPECT_FALSE(Parse({"--verbose", "false", "--model-id", "m"})->Bool("VERBOSE"));
-  EXPECT_THAT(Parse({"--verbose", "word", "--model-id", "m"})->positional(), ElementsAre("word"));
+  EXPECT_THAT(ErrorOf({"--verbose", "word", "--model-id", "m"}), HasSubstr("'word' belongs to no flag"));
 }
 
 TEST(SettingsTest, ErrorsNameTheSettingAndTheRemedy) {
