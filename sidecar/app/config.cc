@@ -103,7 +103,7 @@ std::span<const Setting> SidecarSettings() {
        .help = "in a cluster: address for the other sidecars (gRPC)"},
       {.name = "PEERS",
        .help = "in a cluster: ADDRESS:PORT of the other sidecars, comma-separated; empty: the pods of the headless "
-               "Service"},
+               "Service, at the port of PEERS_LISTEN"},
       {.name = "PEERS_CERTIFICATES",
        .fallback = "/etc/patella/peers",
        .help = "folder with ca.crt, tls.crt and tls.key for mutual TLS; \"none\": plain text, for loopback alone"},
@@ -218,8 +218,10 @@ absl::StatusOr<Config> ParseConfig(const Settings& settings) {
           "and as whom");
     }
     config.tuner.clustered = true;
+    // The replicas are alike: where this one listens the others do.
+    PATELLA_ASSIGN_OR_RETURN(const Address peers, ParseAddress("PEERS_LISTEN", cluster.peers_listen));
     if (cluster.peers.empty())
-      cluster.peers = absl::StrCat(cluster.deployment, "-pods.", cluster.namespace_name, ".svc:8082");
+      cluster.peers = absl::StrCat(cluster.deployment, "-pods.", cluster.namespace_name, ".svc:", peers.port);
   }
   TunerOptions& tuner = config.tuner;
   PATELLA_RETURN_IF_ERROR(ParseObjectives(settings.String("OBJECTIVES"), tuner));

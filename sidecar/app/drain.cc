@@ -13,6 +13,7 @@ bool Draining::Idle() const { return proxy_.limiter().in_flight() == 0 && proxy_
 
 void Draining::BeginForEngine() {
   if (std::exchange(for_engine_, true)) return;
+  if (leaving_) return;  // newcomers are turned away already, and the timer is that of the way out
   if (delay_ == Duration::zero()) return TurnNewcomersAway();
   newcomers_until_ = loop_.Now() + delay_;
   timer_ = loop_.After(delay_, [this] {

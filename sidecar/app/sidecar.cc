@@ -49,6 +49,7 @@ class SidecarImpl final : public Sidecar {
     ProxyOptions options;
     options.engine.host = config_.engine_host;
     options.engine.port = config_.engine_port;
+    options.path_prefix = config_.engine_path_prefix;
     options.queue = config_.queue;
     proxy_ = std::make_unique<Proxy>(loop_, options, Budgets{.requests = 0}, Events());
     proxy_->Close(Refusal::kNotReady, "Starting: waiting for the engine", 5);

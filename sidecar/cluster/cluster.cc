@@ -43,6 +43,7 @@ class Link final : public ClusterLink {
       changed_.notify_all();
     }
     if (publisher_thread_.joinable()) publisher_thread_.join();
+    peers_.reset();  // its server's threads call Own(), which needs members that would die before it
     if (elector_ != nullptr) elector_->Stop(/*release=*/true);
     if (reflector_ != nullptr) reflector_->Stop();
   }

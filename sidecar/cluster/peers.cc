@@ -87,16 +87,14 @@ class GrpcPeers final : public Peers {
   GrpcPeers(PeerOptions options, std::function<PeerReport()> own)
       : options_(std::move(options)), service_(std::move(own)) {}
 
-  ~GrpcPeers() override {
-    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + options_.patience);
-  }
+  ~GrpcPeers() override { Stop(); }
 
   absl::Status Begin() {
     if (!options_.certificates.empty()) {
       PATELLA_ASSIGN_OR_RETURN(certificates_, Read(options_.certificates));
       certified_ = true;
     }
-    return Serve(options_.listen);
+    return Serve(options_.listen, certificates_);
   }
 
   std::vector<PeerReport> Ask(const std::string& self) override {
@@ -135,36 +133,49 @@ class GrpcPeers final : public Peers {
     return reports;
   }
 
-  // A renewed Secret: the server begins anew on the same port, calls make new connections.
+  // A renewed Secret: the server begins anew on the same port, calls make new connections. If it cannot, for example because kubelet swapped
+  // the files between two reads and the key is another certificate's, the old ones serve on and the next look tries again.
   void FollowCertificates() override {
     if (!certified_) return;
     const absl::StatusOr<Certificates> now = Read(options_.certificates);
-    if (!now.ok() || *now == certificates_) return;
+    if (!now.ok() || (server_ != nullptr && *now == certificates_)) return;
+    Stop();
+    const std::string address = StrCat(options_.listen.substr(0, options_.listen.rfind(':')), ":", port_);
+    if (const absl::Status status = Serve(address, *now); !status.ok()) {
+      const bool old_serves = Serve(address, certificates_).ok();
+      LogWarning("peers' server did not start with its new certificate; trying again at the next look",
+                 {{"error", status}, {"old_certificate_serves", old_serves}});
+      return;
+    }
     certificates_ = *now;
     stubs_.clear();
-    server_->Shutdown(std::chrono::system_clock::now() + options_.patience);
-    server_.reset();
-    const std::string host = options_.listen.substr(0, options_.listen.rfind(':'));
-    if (const absl::Status status = Serve(StrCat(host, ":", port_)); !status.ok())
-      LogWarning("peers' server did not come back with its new certificate", {{"error", status}});
-    else
-      LogInfo("peers' certificate renewed");
+    LogInfo("peers' certificate renewed");
   }
 
   int port() const override { return port_; }
 
  private:
-  absl::Status Serve(const std::string& address) {
+  void Stop() {
+    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + options_.patience);
+    server_.reset();
+  }
+
+  // Leaves server_ null and port_ as it was if it fails.
+  absl::Status Serve(const std::string& address, const Certificates& certificates) {
+    int port = 0;
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(address, certified_ ? ServerSide(certificates_) : grpc::InsecureServerCredentials(),
-                             &port_);
+    builder.AddListeningPort(address, certified_ ? ServerSide(certificates) : grpc::InsecureServerCredentials(), &port);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(64 * 1024);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0)
-      return absl::AlreadyExistsError(
-          StrCat("cannot listen on ", address, " for the other sidecars: is it taken? (PEERS_LISTEN)"));
+    if (server_ == nullptr || port == 0) {
+      Stop();
+      return absl::AlreadyExistsError(StrCat("cannot listen on ", address,
+                                             " for the other sidecars: is it taken? (PEERS_LISTEN)",
+                                             certified_ ? " Or do tls.crt and tls.key not belong together?" : ""));
+    }
+    port_ = port;
     return absl::OkStatus();
   }
 

@@ -93,6 +93,7 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
   }
 
   void Start() {
+    if (request_.target.starts_with('/')) request_.target.insert(0, proxy_.options_.path_prefix);  // not OPTIONS *
     StripHopByHop(request_.headers);
     for (const char* name : {"Host", "Content-Length", "Expect"}) request_.headers.Remove(name);
     http::CallHandlers handlers;

@@ -37,6 +37,7 @@ struct ProxyEvents {
 
 struct ProxyOptions {
   http::ClientOptions engine;
+  std::string path_prefix;  // of the engine: "" or "/base"
   QueueOptions queue;
   size_t pause_above_bytes = 256 << 10;   // not yet taken by the client
   size_t buffer_up_to_bytes = 256 << 10;  // answers with a known smaller length go on in one piece

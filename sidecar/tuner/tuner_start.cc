@@ -43,7 +43,9 @@ TunerActions Tuner::Start(double now_s) {
     view_.bound_by = "Ceiling";
     return BecomeReady(CeilingOf(options_), "High", "ceiling", "tuning is off", now_s);
   }
-  if (options_.resumed.limit > 0) return Resume(options_.resumed, "resumed", "learned before a restart", now_s);
+  // Objectives that came before the engine did (Follow) may be others than those it was learned under.
+  if (options_.resumed.limit > 0 && options_.resumed.key == KeyOf(options_))
+    return Resume(options_.resumed, "resumed", "learned before a restart", now_s);
   if (!options_.clustered) return BeginCalibration();
   asking_ = true;
   view_.state = TunerState::kBoot;

@@ -1,10 +1,14 @@
 #include "sidecar/cluster/peers.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <tuple>
 
+#include "operator/apply/peers.h"
 #include "sidecar/cluster/handover.h"
 
 namespace patella::sidecar {
@@ -119,6 +123,59 @@ TEST(PeersTest, ATakenPortAndAMissingCertificateAreTold) {
   EXPECT_TRUE(absl::IsAlreadyExists(taken.status())) << taken.status();
   const auto missing = Peers::Start({.listen = "127.0.0.1:0", .certificates = "/nowhere"}, [] { return Of("b"); });
   EXPECT_NE(std::string(missing.status().message()).find("/nowhere/ca.crt"), std::string::npos) << missing.status();
+}
+
+// One sidecar with mutual TLS whose mounted Secret changes, and others that ask it.
+class CertificatesTest : public testing::Test {
+ protected:
+  CertificatesTest() { std::filesystem::create_directories(folder_); }
+  ~CertificatesTest() override { std::filesystem::remove_all(folder_); }
+
+  static render::PeerCertificates Made() {
+    return *apply::MakePeerCertificates({kServer}, std::chrono::system_clock::now());
+  }
+  void Mount(const render::PeerCertificates& c) const {
+    for (const auto& [name, text] :
+         {std::pair("ca.crt", c.ca), std::pair("tls.crt", c.certificate), std::pair("tls.key", c.key)})
+      std::ofstream(folder_ / name, std::ios::trunc) << text;
+  }
+  std::unique_ptr<Peers> Start(const std::string& peers, const std::string& pod) const {
+    auto started = Peers::Start({.listen = "127.0.0.1:0",
+                                 .certificates = folder_,
+                                 .peers = peers,
+                                 .server_name = kServer,
+                                 .patience = kPatience},
+                                [pod] { return Of(pod); });
+    EXPECT_TRUE(started.ok()) << started.status();
+    return *std::move(started);
+  }
+  // Whether a sidecar that has what is mounted now gets an answer.
+  bool Answers(const Peers& peers) const {
+    return Start("127.0.0.1:" + std::to_string(peers.port()), "asker")->Ask("asker").size() == 1;
+  }
+
+  static constexpr char kServer[] = "smollm2-pods.models.svc";
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) /
+      ("peers." + std::to_string(getpid()) + "." + testing::UnitTest::GetInstance()->current_test_info()->name());
+};
+
+// kubelet may swap the mounted files between two of our reads.
+TEST_F(CertificatesTest, AKeyOfAnotherCertificateEndsNothingAndIsReadAgain) {
+  const render::PeerCertificates before = Made(), after = Made();
+  Mount(before);
+  const std::unique_ptr<Peers> peers = Start("", "a");
+  render::PeerCertificates mixed = after;
+  mixed.key = before.key;
+  for (int look = 0; look < 2; ++look) {
+    Mount(mixed);
+    peers->FollowCertificates();
+    Mount(before);
+    EXPECT_TRUE(Answers(*peers)) << "with the pair that it has";
+  }
+  Mount(after);
+  peers->FollowCertificates();
+  EXPECT_TRUE(Answers(*peers));
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ class ProxyTest : public testing::Test {
     proxy.engine.port = engine_->port();
     proxy.engine.connect_timeout = std::chrono::seconds(2);
     proxy.queue = queue;
+    proxy.path_prefix = path_prefix_;
     ProxyEvents events;
     events.on_finished = [this](Limiter::Id, const StreamRecord& record) { records_.push_back(record); };
     events.on_refused = [this](Refusal refusal) { refusals_.push_back(refusal); };
@@ -104,6 +105,7 @@ class ProxyTest : public testing::Test {
   http::Loop loop_;
   std::function<void(const Request&, std::shared_ptr<Exchange>)> engine_handler_;
   std::vector<Request> engine_requests_;
+  std::string path_prefix_;  // of the engine
   std::vector<std::shared_ptr<Exchange>> open_streams_;
   std::map<size_t, bool> engine_saw_close_;
   std::vector<StreamRecord> records_;
@@ -159,6 +161,20 @@ TEST_F(ProxyTest, RoutesThatGenerateNothingPassWithoutAPermit) {
   EXPECT_EQ(info.body, "{\"ok\":1}");
   EXPECT_EQ(info.headers.Get("Content-Length"), "8");
   EXPECT_EQ(engine_requests_[0].target, "/info?x=1");
+}
+
+TEST_F(ProxyTest, AnEngineBelowAPathGetsEveryRequestThere) {
+  engine_handler_ = [](const Request&, std::shared_ptr<Exchange> exchange) { exchange->Send({.status = 200}); };
+  path_prefix_ = "/base";
+  StartAll({.requests = 1});
+  Seen& info = Send("GET", "/info?x=1");
+  RunUntil([&] { return info.done; });
+  Seen& generate = Generate();
+  RunUntil([&] { return generate.done; });
+  ASSERT_EQ(engine_requests_.size(), 2u);
+  EXPECT_EQ(engine_requests_[0].target, "/base/info?x=1");
+  EXPECT_EQ(engine_requests_[1].target, "/base/generate_stream");
+  EXPECT_EQ(records_.size(), 1u) << "it took a permit: the route counts without the prefix";
 }
 
 TEST_F(ProxyTest, AClientThatLeavesCancelsItsRequestAndFreesItsPermit) {

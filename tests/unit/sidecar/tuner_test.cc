@@ -93,7 +93,7 @@ TEST(TunerTest, OffEnforcesTheCeilingWithoutAnyProbe) {
 TEST(TunerTest, ARestartResumesAtFourFifthsOfWhatItKnewWithoutAProbe) {
   World world;
   TunerOptions options = OptionsFor(50);
-  options.resumed = {.limit = 20, .bound_by = "TimePerOutputToken", .a_ms = 10, .b_ms = 2};
+  options.resumed = {.key = KeyOf(options), .limit = 20, .bound_by = "TimePerOutputToken", .a_ms = 10, .b_ms = 2};
   options.resumed.step_model = science::StepModelOf({.a_ms = 10, .b_ms = 2});
   Tuner tuner(options);
   world.Do(tuner, tuner.OnEngineReady({}, 0));
@@ -184,6 +184,19 @@ TEST_F(PeersTest, ItsOwnMemoryOverARestartComesFirst) {
   Start();
   EXPECT_EQ(world_.asked, 0);
   EXPECT_EQ(world_.limit, 8);
+}
+
+TEST_F(PeersTest, ItsOwnMemoryIsNotUsedForObjectivesThatCameBeforeTheEngine) {
+  options_.resumed = Peer("", 10);
+  Tuner tuner(options_);
+  TunerPolicy policy = options_;
+  policy.targets[0].target_ms = 60;
+  EXPECT_TRUE(tuner.Follow(policy, world_.now_s).empty());
+  static_cast<TunerPolicy&>(options_) = policy;
+  world_.peers = {Peer("pod-a", 20)};
+  world_.Do(tuner, tuner.OnEngineReady({}, world_.now_s));
+  EXPECT_EQ(world_.asked, 1);
+  EXPECT_EQ(tuner.view().decisions.at(0).reason, "peer");
 }
 
 TEST_F(PeersTest, OfSeveralTheSurestAndOfThoseTheMedianIsTaken) {
