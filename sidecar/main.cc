@@ -2,6 +2,7 @@
 #include <csignal>
 #include <iostream>
 
+#include "lib/base/logging.h"
 #include "sidecar/app/config.h"
 #include "sidecar/app/sidecar.h"
 
@@ -24,6 +25,10 @@ int main(int argc, char** argv) {
   if (settings->help_requested()) {
     std::cout << SettingsHelp("patella-sidecar", kSummary, sidecar::SidecarSettings());
     return 0;
+  }
+  if (const absl::Status status = SetLogLevel(settings->String("LOG_LEVEL")); !status.ok()) {
+    std::cerr << "patella-sidecar: " << status.message() << "\n";
+    return 2;
   }
   auto config = sidecar::ParseConfig(*settings);
   if (!config.ok()) {

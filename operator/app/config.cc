@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/status_macros.h"
 #include "lib/base/text.h"
 
 namespace patella::controller {
@@ -59,16 +60,7 @@ absl::StatusOr<Config> ParseConfig(const Settings& settings) {
   config.pod_name = settings.String("POD_NAME");
   config.leader_election = settings.Bool("LEADER_ELECTION");
   config.lease_name = settings.String("LEASE_NAME");
-  const std::string& admin = settings.String("ADMIN");
-  const size_t colon = admin.rfind(':');
-  int64_t port = 0;
-  if (colon == std::string::npos || colon == 0 || !ParseInt(admin.substr(colon + 1), &port) || port < 0 ||
-      port > 65535) {
-    return absl::InvalidArgumentError(
-        StrCat("ADMIN is \"", admin, "\"; expected ADDRESS:PORT, for example 0.0.0.0:8081"));
-  }
-  config.admin_host = admin.substr(0, colon);
-  config.admin_port = static_cast<int>(port);
+  PATELLA_ASSIGN_OR_RETURN(config.admin, ParseAddress("ADMIN", settings.String("ADMIN")));
   config.images = {settings.String("ENGINE_IMAGE"), settings.String("SIDECAR_IMAGE")};
   config.host_model_dir = settings.String("HOST_MODEL_DIR");
   while (config.host_model_dir.size() > 1 && config.host_model_dir.ends_with('/')) config.host_model_dir.pop_back();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "lib/base/address.h"
 #include "lib/base/settings.h"
 #include "operator/reconcile/inputs.h"
 
@@ -17,8 +18,7 @@ struct Config {
   std::string pod_namespace, pod_name;
   bool leader_election = true;
   std::string lease_name;
-  std::string admin_host;
-  int admin_port = 0;
+  Address admin;
   reconcile::Images images;
   std::string host_model_dir;
   int workers = 4;

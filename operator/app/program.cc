@@ -119,7 +119,7 @@ absl::Status Program::StartHealth() {
     const kube::Manager* manager = manager_now_;
     return manager == nullptr ? std::string() : manager->Describe();
   };
-  PATELLA_ASSIGN_OR_RETURN(health_, HealthServer::Start(config_.admin_host, config_.admin_port, std::move(hooks)));
+  PATELLA_ASSIGN_OR_RETURN(health_, HealthServer::Start(config_.admin.host, config_.admin.port, std::move(hooks)));
   LogInfo("listening", {{"admin", health_->address()}});
   return absl::OkStatus();
 }

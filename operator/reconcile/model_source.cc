@@ -1,5 +1,7 @@
 #include "operator/reconcile/model_source.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 
 namespace patella::reconcile {
@@ -76,7 +78,9 @@ ModelSource FromNode(const Inputs& inputs, std::string_view rest, Refusal* refus
   }
   source.volume = Volume{"model", Volume::Kind::kHostPath, folder};
   std::string_view path = rest;
-  if (path.starts_with(folder)) path.remove_prefix(folder.size());
+  if (const std::string_view after = path.substr(std::min(folder.size(), path.size()));
+      path.starts_with(folder) && (after.empty() || after.starts_with('/') || folder == "/"))
+    path = after;
   if (path.starts_with("./")) path.remove_prefix(2);
   const bool outside = rest.starts_with('/') && path.size() == rest.size();
   if (outside || !Within(path, &source.model_id)) {

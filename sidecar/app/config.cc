@@ -58,20 +58,6 @@ absl::Status ParseTarget(const json& item, const std::string& where, TunerOption
   return absl::OkStatus();
 }
 
-absl::StatusOr<Address> ParseAddress(const std::string& setting, const std::string& text) {
-  const size_t colon = text.rfind(':');
-  Address address;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) ||
-      address.port < 0 || address.port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(setting, " is \"", text, "\"; expected ADDRESS:PORT, for example 127.0.0.1:8080"));
-  }
-  address.host = text.substr(0, colon);
-  if (address.host.front() == '[' && address.host.back() == ']')
-    address.host = address.host.substr(1, address.host.size() - 2);
-  return address;
-}
-
 }  // namespace
 
 std::span<const Setting> SidecarSettings() {
@@ -96,6 +82,7 @@ std::span<const Setting> SidecarSettings() {
       {.name = "REVISION", .help = "hash of the revision: label of the metrics, and of what is published"},
       {.name = "NAMESPACE", .help = "in a cluster: namespace of the InferenceDeployment; empty: on its own"},
       {.name = "POD_NAME", .help = "in a cluster: this replica's name"},
+      {.name = "LOG_LEVEL", .fallback = "info", .help = "trace, debug, info, warn, error or off"},
       {.name = "KUBECONFIG",
        .help = "kubeconfig files, colon-separated; empty: the pod's service account, else ~/.kube/config"},
       {.name = "PEERS_LISTEN",

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/adapters/engine_kind.h"
+#include "lib/base/address.h"
 #include "lib/base/clock.h"
 #include "lib/base/settings.h"
 #include "sidecar/cluster/cluster.h"
@@ -13,11 +14,6 @@
 #include "sidecar/tuner/options.h"
 
 namespace patella::sidecar {
-
-struct Address {
-  std::string host;  // numeric
-  int port = 0;
-};
 
 struct Config {
   std::string engine_host;

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <set>
 
+#include "lib/base/address.h"
 #include "lib/base/cgroup.h"
 #include "lib/base/error_kind.h"
 #include "lib/base/logging.h"
@@ -142,6 +143,14 @@ TEST(CgroupMemoryLimitTest, TakesTheSmallestLimitOnTheWayUpInBothVersions) {
   EXPECT_EQ(CgroupMemoryLimit(root.path()), 0);
   root.Write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000\n");
   EXPECT_EQ(CgroupMemoryLimit(root.path()), 1000000);
+}
+
+TEST(AddressTest, IsOfIpv4OrOfIpv6InBrackets) {
+  EXPECT_EQ(ParseAddress("LISTEN", "127.0.0.1:80")->host, "127.0.0.1");
+  EXPECT_EQ(ParseAddress("LISTEN", "[::]:8081")->host, "::");
+  EXPECT_EQ(ParseAddress("LISTEN", "[::]:8081")->port, 8081);
+  for (const char* text : {"", "8080", ":8080", "a:b", "a:65536", "a:-1"})
+    EXPECT_FALSE(ParseAddress("LISTEN", text).ok()) << text;
 }
 
 TEST(TextTest, JoinsSplitsAndParses) {

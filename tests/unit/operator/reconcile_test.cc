@@ -128,8 +128,12 @@ TEST(ReconcileTest, AFileOfOneMachineIsRefusedOnAClusterUnlessTheNodesHaveAFolde
   plan = Reconciled(inputs);
   EXPECT_FALSE(plan.hold);
   EXPECT_EQ(EnvOf(plan, "engine", "MODEL_ID"), "/models/a/model.gguf");
-  inputs.deployment.spec.model.uri = "file:///etc/passwd";
-  EXPECT_EQ(ConditionOf(Reconciled(inputs), "Stalled").reason, "ModelUriInvalid");
+  inputs.deployment.spec.model.uri = "file:///srv/models/b.gguf";
+  EXPECT_EQ(EnvOf(Reconciled(inputs), "engine", "MODEL_ID"), "/models/b.gguf");
+  for (const char* elsewhere : {"file:///etc/passwd", "file:///srv/models-old/b.gguf"}) {
+    inputs.deployment.spec.model.uri = elsewhere;
+    EXPECT_EQ(ConditionOf(Reconciled(inputs), "Stalled").reason, "ModelUriInvalid") << elsewhere;
+  }
   inputs.deployment.spec.model.uri = "file://../shadow";
   EXPECT_EQ(ConditionOf(Reconciled(inputs), "Stalled").reason, "ModelUriInvalid");
 }
