@@ -12,7 +12,7 @@
 
 namespace patella::api {
 
-inline constexpr char kSchemaHash[] = "f7fb2481c507";
+inline constexpr char kSchemaHash[] = "f227eeecf64d";
 
 const TextRule& NameRule(const InferenceDeployment&);
 void ReadBody(Section& s, InferenceDeployment* out);  // spec, status

@@ -209,7 +209,7 @@ struct RevisionStatus {
   // or Ceiling
   std::string bound_by;
   std::string confidence;  // How sure the limit is: High, Medium or Low
-  std::string curve;  // The ServingCurve that the limit follows from
+  std::string curve;  // The ServingCurve that the limit follows from; not written yet
   Timestamp calibrated_at;  // When its limit was last measured
   bool operator==(const RevisionStatus&) const = default;
 };
@@ -244,7 +244,7 @@ struct PlanAlternative {
   bool operator==(const PlanAlternative&) const = default;
 };
 
-// The choice of accelerator, tensor parallelism and replicas.
+// The choice of accelerator, tensor parallelism and replicas; not written yet.
 struct PlanStatus {
   PlanFigures predicted;  // The choice as theory predicts it
   PlanFigures measured;  // The choice as it was measured
@@ -306,7 +306,7 @@ struct InferenceDeploymentStatus {
   std::string replica_summary;  // Ready and wanted replicas as "3/3", for people
   std::string selector;  // Label selector of the serving pods, for /scale
   std::vector<RevisionStatus> revisions;  // Every kind of pod that runs, each with its own limit
-  PlanStatus plan;  // The choice of accelerator, tensor parallelism and replicas
+  PlanStatus plan;  // The choice of accelerator, tensor parallelism and replicas; not written yet
   LiveStatus live;  // Figures of the present traffic, over all serving replicas
   // Filled when the objectives can't be met together: one entry for each single objective whose relaxation would do
   std::vector<Relaxation> nearest_feasible;
