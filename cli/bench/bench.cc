@@ -6,6 +6,7 @@
 #include "cli/bench/progress.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/own_command.h"
 #include "lib/base/text.h"
 #include "lib/loadgen/load.h"
 
@@ -95,7 +96,7 @@ int RunBench(BenchOptions options) {
   report.how = {{"load from", ThisMachine()},
                 {"took", StrCat(Number(Seconds(SteadyClock().Now() - begun)), " s")},
                 {"seed", StrCat(session->seed)}};
-  report.next_commands = {StrCat("patella tune ", options.common.url, " --target tpot:p90:50ms"),
+  report.next_commands = {StrCat(OwnCommand(), " tune ", options.common.url, " --target tpot:p90:50ms"),
                           "patella up -f deploy/samples/smollm2.yaml"};
   return Deliver(report, options.common, kOk);
 }

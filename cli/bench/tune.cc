@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
+#include "cli/own_command.h"
 #include "lib/base/text.h"
 #include "lib/http/loop.h"
 #include "lib/loadgen/probe_runner.h"
@@ -98,6 +99,11 @@ int Judge(const science::CalibrationResult& result, const Session& session, Repo
                result.limit > 0 ? StrCat("; until then ", result.limit, " held when it was tried") : "", ".");
     return kTooNoisy;
   }
+  if (result.verifications.empty()) {
+    report.tone = Tone::kBad;
+    report.verdict = StrCat("No limit was verified (", result.evidence, "); ", result.limit, " is a guess.");
+    return kTargetMissed;
+  }
   if (result.reason != "verified") {
     report.tone = Tone::kBad;
     report.verdict =
@@ -139,7 +145,7 @@ int Conclude(const TuneOptions& options, const Session& session, const science::
   report.figures = {{"requests at once", report.limit ? StrCat(*report.limit) : "none"},
                     {"seconds", Number(outcome.seconds)},
                     {"tokens spent", StrCat(tokens)}};
-  report.next_commands = {StrCat("patella bench ", options.common.url, " --concurrency 1,2,4,8,16"),
+  report.next_commands = {StrCat(OwnCommand(), " bench ", options.common.url, " --concurrency 1,2,4,8,16"),
                           "patella up -f deploy/samples/smollm2.yaml"};
   if (outcome.generator_bound)
     report.note = "This machine was too busy to send the load in time: what was measured is a lower bound.";

@@ -14,6 +14,7 @@
 #include "cli/demo/engine_limit.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
+#include "cli/own_command.h"
 #include "cli/up/local.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/text.h"
@@ -68,7 +69,10 @@ absl::StatusOr<adapters::EngineTarget> AddressOf(const Demo& demo, Arm arm) {
 
 // Without Patella the engine takes what comes.
 absl::Status SetEngineLimit(Demo& demo, Arm arm) {
-  return demo.engine_limit->Set(arm == Arm::kWith ? demo.learned_engine_limit : kUnlimited);
+  if (arm == Arm::kWith) return demo.engine_limit->Set(demo.learned_engine_limit);
+  PATELLA_ASSIGN_OR_RETURN(const int in_force, demo.engine_limit->Get());
+  if (in_force != kUnlimited) demo.learned_engine_limit = in_force;  // the sidecar may have moved it
+  return demo.engine_limit->Set(kUnlimited);
 }
 
 // Runs a load to its end, or until Ctrl-C or the death of a process.
@@ -180,10 +184,10 @@ void FillReport(const Demo& demo, const Verdict& verdict, Report* report) {
   report->how.emplace_back(
       "noise", StrCat("two of three blocks of the same fixed load agree within ", Number(100 * verdict.noise), " %"));
   report->next_commands = {
-      StrCat("patella up -f ", file),
+      StrCat(OwnCommand(), " up -f ", file),
       "curl http://127.0.0.1:8081/metrics    # while it is up; the status page is on the same port",
-      StrCat(
-          "patella tune http://127.0.0.1:8000 --target tpot:p90:50ms    # any OpenAI-compatible server that you run")};
+      StrCat(OwnCommand(),
+             " tune http://127.0.0.1:8000 --target tpot:p90:50ms    # any OpenAI-compatible server that you run")};
 }
 
 std::string ArmsText(const Verdict& verdict, const std::string& title, const std::string& latency_name) {

@@ -94,7 +94,7 @@ void AddPoints(Plot& plot, const Report& report, bool over_throughput) {
     const std::string tooltip = std::to_string(point.concurrency) + " at once: " + Number(point.mean_ms_per_token) +
                                 " ms/token, " + Number(point.tokens_per_second) + " tokens/s" +
                                 (point.phase.empty() ? "" : " (" + point.phase + ")");
-    const bool verify = point.phase == "verify";
+    const bool verify = point.phase.starts_with("verify");
     plot.Dot({x, point.mean_ms_per_token}, verify ? 5.5 : 4.5, verify ? "verify" : "point", tooltip,
              over_throughput ? std::to_string(point.concurrency) : "");
   }

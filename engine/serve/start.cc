@@ -28,6 +28,7 @@ namespace {
 
 constexpr int kBlockSize = 16;
 constexpr int64_t kDefaultKvTokens = 32768;
+constexpr double kMostOfMemory = 0.9;  // for a KV cache that was asked for
 
 struct Model {
   std::unique_ptr<GgufFile> file;
@@ -46,19 +47,22 @@ std::string Address(const Settings& settings) {
   return "127.0.0.1";
 }
 
-// Free memory of the machine, or what a container's limit leaves beside the weights.
+// Memory that the machine can still give, or what a container's limit leaves beside the weights.
 int64_t FreeBytes(int64_t weights_bytes) {
-  const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   const int64_t limit = CgroupMemoryLimit();
-  return limit == 0 ? free_bytes : std::min(free_bytes, std::max<int64_t>(0, limit - weights_bytes));
+  const int64_t available = AvailableMemory();
+  return limit == 0 ? available : std::min(available, std::max<int64_t>(0, limit - weights_bytes));
 }
 
-// MAX_BATCH_TOTAL_TOKENS if given, else 32768 or what a quarter of the free memory holds.
+// MAX_BATCH_TOTAL_TOKENS if given and memory holds it, else 32768 or what a quarter of the free memory holds.
 int64_t KvTokens(const Settings& settings, int64_t bytes_per_token, int64_t weights_bytes) {
   int64_t tokens = settings.Int("MAX_BATCH_TOTAL_TOKENS");
+  const int64_t held = FreeBytes(weights_bytes) / std::max<int64_t>(1, bytes_per_token);
   if (tokens == 0) {
-    const int64_t held = FreeBytes(weights_bytes) / 4 / std::max<int64_t>(1, bytes_per_token);
-    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, held));
+    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, held / 4));
+  } else if (const auto most = static_cast<int64_t>(kMostOfMemory * static_cast<double>(held)); tokens > most) {
+    LogWarning("kv_tokens_lowered", {{"MAX_BATCH_TOTAL_TOKENS", tokens}, {"memory_holds", most}});
+    tokens = most;
   }
   return std::max<int64_t>(1, tokens / kBlockSize) * kBlockSize;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -101,6 +102,16 @@ int64_t CgroupMemoryLimit(const std::string& root) {
   };
   return static_cast<int64_t>(SmallestInCgroups(root, "memory", {"/sys/fs/cgroup/memory"}, limit_in("memory.max"),
                                                 limit_in("memory.limit_in_bytes")));
+}
+
+int64_t AvailableMemory(const std::string& root) {
+  std::ifstream file(root + "/proc/meminfo");
+  std::string name;
+  int64_t kib = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (std::istringstream(line) >> name >> kib && name == "MemAvailable:") return kib << 10;
+  }
+  return 0;
 }
 
 int UsableThreads() {

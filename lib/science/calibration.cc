@@ -203,9 +203,9 @@ class Calibration::Machine {
     const double left = config_.max_seconds - (now_s - begun_s_);
     const double request_s = config_.output_tokens * result_.ramp.fit.law.MsPerToken(limit) / 1e3;
     if (left < std::max(kLeastForVerify_s, kVerifyWaves * request_s)) {
-      const int safe = best_passed_ > 0 ? best_passed_ : std::max(1, static_cast<int>(kUnverifiedShare * limit));
-      return Conclude(safe, "budget", absl::StrFormat("calibration budget of %.0f s used up", config_.max_seconds),
-                      now_s);
+      if (best_passed_ > 0) return Conclude(best_passed_, "verified", EvidenceAt(best_passed_), now_s);
+      return Conclude(std::max(1, static_cast<int>(kUnverifiedShare * limit)), "budget",
+                      absl::StrFormat("calibration budget of %.0f s used up", config_.max_seconds), now_s);
     }
     next_ = std::make_unique<ClosedLoop>(
         ClosedLoopConfig{.concurrency = limit,
@@ -251,11 +251,9 @@ class Calibration::Machine {
     for (const Verification& v : result_.verifications) {  // what has failed is not tried again, nor what lies above it
       if (!v.passed) next = std::min(next, v.concurrency - 1);
     }
-    const std::string evidence = absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s",
-                                                 last.requests, at, last.quantile_ms, last.tokens_per_second);
     // It held at `at`, so it holds at the little less that the margin asks for.
     if (last.passed && next - at < std::max(2.0, kSettled * at))
-      return Conclude(std::min(at, next), "verified", evidence, now_s);
+      return Conclude(std::min(at, next), "verified", EvidenceAt(at), now_s);
     if (next < 1) {
       return Fail(absl::OutOfRangeError(absl::StrFormat(
                       "The target cannot be met: even one request at a time misses it (%.1f ms at the quantile); "
@@ -266,9 +264,17 @@ class Calibration::Machine {
     const bool more = static_cast<int>(result_.verifications.size()) < kMaxVerifications;
     const bool near = best_passed_ > 0 && next < (1 + kSettled) * best_passed_;  // not worth another load
     if (more && !near) return Verify(next, now_s);
-    if (best_passed_ > 0) return Conclude(best_passed_, "verified", evidence, now_s);
+    if (best_passed_ > 0) return Conclude(best_passed_, "verified", EvidenceAt(best_passed_), now_s);
     if (result_.noisy) return Fail(absl::AbortedError(result_.doubt), now_s);
-    Conclude(std::max(1, static_cast<int>(kUnverifiedShare * next)), "unverified", evidence, now_s);
+    Conclude(std::max(1, static_cast<int>(kUnverifiedShare * next)), "unverified", EvidenceAt(at), now_s);
+  }
+
+  // What the last verification at that many requests saw.
+  std::string EvidenceAt(int concurrency) const {
+    const auto& all = result_.verifications;
+    const auto v = std::find_if(all.rbegin(), all.rend(), [&](const auto& v) { return v.concurrency == concurrency; });
+    return absl::StrFormat("%d requests at %d in flight: quantile %.1f ms, %.0f tokens/s", v->requests, v->concurrency,
+                           v->quantile_ms, v->tokens_per_second);
   }
 
   void Conclude(int limit, const std::string& reason, const std::string& evidence, double now_s) {

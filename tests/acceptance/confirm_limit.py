@@ -32,8 +32,9 @@ async def block(client, concurrency, seconds, sizes, target_ms):
 async def check(client, limit, args) -> tuple[bool | None, str]:
     levels = sorted({max(1, round(f * limit)) for f in (0.7, 1.0)} | {max(limit + 1, round(1.3 * limit))})
     runs = {c: ([], []) for c in levels}
+    rng = random.Random(limit)
     for _ in range(args.repeats):
-        for c in random.Random(limit).sample(levels, len(levels)):
+        for c in rng.sample(levels, len(levels)):
             records, good = await block(client, c, args.block_seconds, [(args.input_tokens, args.output_tokens)], args.target_ms)
             runs[c][0].extend(records)
             runs[c][1].append(good)

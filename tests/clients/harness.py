@@ -116,7 +116,7 @@ def tuned(engine, limit: int, attempts=3, **environment) -> Sidecar:
     """A sidecar that tunes itself. One that finds the machine too noisy to measure (exit code 5) is started again."""
     for attempt in range(attempts):
         try:
-            return Sidecar(engine, limit, TUNING_MODE="Auto", **environment)
+            return Sidecar(engine, limit, **{"TUNING_MODE": "Auto", **environment})
         except RuntimeError as error:
             if attempt + 1 == attempts or "exit_code=5" not in str(error):
                 raise

@@ -42,13 +42,13 @@ def generate(sidecar, tokens=4, route="/generate"):
 class Restart(unittest.TestCase):
     def test_a_restart_resumes_at_four_fifths_without_a_probe_and_another_target_starts_anew(self):
         with tempfile.TemporaryDirectory() as state:
-            first = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **SHORT)
+            first = harness.tuned(engine, limit=0, STATE_DIR=state, **SHORT)
             try:
                 learned = harness.status_of(first.admin)
             finally:
                 self.assertEqual(first.stop(), 0)
             self.assertGreater(learned["calibration"]["tokens"], 0)
-            second = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **SHORT)
+            second = harness.tuned(engine, limit=0, STATE_DIR=state, **SHORT)
             try:
                 resumed = harness.status_of(second.admin)
             finally:
@@ -58,7 +58,7 @@ class Restart(unittest.TestCase):
             self.assertEqual(resumed["decisions"][-1]["reason"], "resumed")
             self.assertEqual(len(resumed["curve"]["points"]), len(learned["curve"]["points"]))
             other = {**SHORT, "WORKLOAD_OUTPUT_TOKENS": "16"}
-            third = harness.Sidecar(engine, limit=0, TUNING_MODE="Auto", STATE_DIR=state, **other)
+            third = harness.tuned(engine, limit=0, STATE_DIR=state, **other)
             try:
                 self.assertGreater(harness.status_of(third.admin)["calibration"]["tokens"], 0)
             finally:
@@ -67,7 +67,7 @@ class Restart(unittest.TestCase):
 
 class Modes(unittest.TestCase):
     def test_advice_names_a_limit_and_enforces_the_ceiling(self):
-        sidecar = harness.Sidecar(engine, limit=100, TUNING_MODE="Advise", **SHORT)
+        sidecar = harness.tuned(engine, limit=100, TUNING_MODE="Advise", **SHORT)
         try:
             status = harness.status_of(sidecar.admin)
             self.assertIn("advice: limit", status["message"])

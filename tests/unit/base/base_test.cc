@@ -145,6 +145,14 @@ TEST(CgroupMemoryLimitTest, TakesTheSmallestLimitOnTheWayUpInBothVersions) {
   EXPECT_EQ(CgroupMemoryLimit(root.path()), 1000000);
 }
 
+TEST(AvailableMemoryTest, IsWhatTheKernelSaysInKib) {
+  const FakeRoot root;
+  EXPECT_EQ(AvailableMemory(root.path()), 0);
+  root.Write("/proc/meminfo", "MemTotal:  2048 kB\nMemFree:  10 kB\nMemAvailable:    1024 kB\n");
+  EXPECT_EQ(AvailableMemory(root.path()), 1 << 20);
+  EXPECT_GT(AvailableMemory(), 0);
+}
+
 TEST(AddressTest, IsOfIpv4OrOfIpv6InBrackets) {
   EXPECT_EQ(ParseAddress("LISTEN", "127.0.0.1:80")->host, "127.0.0.1");
   EXPECT_EQ(ParseAddress("LISTEN", "[::]:8081")->host, "::");

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "gtest/gtest.h"
+#include "lib/base/text.h"
 #include "lib/science/closed_loop.h"
 #include "simulator.h"
 #include "tests/unit/seed.h"
@@ -85,6 +86,29 @@ TEST(CalibrationTest, FindsTheRightLimitOfBothSchedulerKindsWithinItsBudgets) {
     EXPECT_LT(seconds, 30);
     EXPECT_LT(tokens, 25000);
   }
+}
+
+TEST(CalibrationTest, ALimitThatHeldIsCalledVerifiedByThatRunThoughTheBudgetIsUsedUp) {
+  int used_up = 0;
+  for (double budget = 8; budget <= 30; budget += 1) {
+    CalibrationConfig config = Config();
+    config.max_seconds = budget;
+    config.seed = Seed(1);
+    Server server(ServerOf(true, Seed(1)));
+    Calibration calibration(config);
+    Drive(server, calibration, 600);
+    const CalibrationResult& result = calibration.last_result();
+    bool passed = false;
+    for (const Verification& v : result.verifications) passed = passed || v.passed;
+    used_up += result.reason == "budget";
+    EXPECT_EQ(result.reason == "verified", passed) << budget << " s: " << result.reason;
+    if (!passed) continue;
+    for (const Verification& v : result.verifications) {
+      if (v.passed) continue;
+      EXPECT_EQ(result.evidence.find(StrCat(" at ", v.concurrency, " in")), std::string::npos) << budget;
+    }
+  }
+  EXPECT_GT(used_up, 0);
 }
 
 TEST(CalibrationTest, TheVerdictOnALimitFailsWrongOnes) {

@@ -1,0 +1,24 @@
+#include "cli/own_command.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "lib/base/text.h"
+
+namespace patella::cli {
+
+namespace fs = std::filesystem;
+
+std::string OwnCommand() {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (error) return "patella";
+  const char* path = std::getenv("PATH");
+  for (const std::string_view folder : Split(path == nullptr ? "" : path, ':')) {
+    if (fs::equivalent(fs::path(folder) / self.filename(), self, error)) return self.filename().string();
+  }
+  const fs::path relative = self.lexically_relative(fs::current_path(error));
+  return relative.empty() || *relative.begin() == ".." ? self.string() : relative.string();
+}
+
+}  // namespace patella::cli
