@@ -116,10 +116,10 @@ def refuse_a_second() -> None:
                 raise Failure(f"this machine already routes into {prefix}, which the cluster needs: {line.strip()}")
 
 
-def start_node() -> None:
-    """The namespaces and their first process, then the cable."""
+def start_node() -> subprocess.Popen:
+    """The namespaces and their first process."""
     (STATE / "node-is-up").unlink(missing_ok=True)
-    process = servers.start(
+    return servers.start(
         STATE,
         "node",
         [
@@ -139,6 +139,10 @@ def start_node() -> None:
             MODELS,
         ],
     )
+
+
+def wait_for_node(process: subprocess.Popen | None) -> None:
+    """`process`: the node's, if this run has started it."""
     try:
         servers.wait_for((STATE / "node-is-up").exists, 10, "the node's namespaces are made", process)
     except Failure as failure:
@@ -211,10 +215,10 @@ def command_of(name: str) -> list:
 
 
 def start_server(name: str) -> None:
-    if name in servers.running(STATE).values():
-        return
-    process = servers.start(STATE, name, in_node(*command_of(name)))
-    if ready := READY.get(name):
+    process = None
+    if name not in servers.running(STATE).values():
+        process = servers.start(STATE, name, in_node(*command_of(name)))
+    if ready := READY.get(name):  # one that runs too: the `up` that started it may have been killed before it was ready
         try:
             servers.wait_for(ready, 60, f"{name} is ready", process)
         except Failure as failure:
@@ -305,13 +309,15 @@ def allow_coredns() -> None:
 def up() -> None:
     began = time.monotonic()
     refuse_a_second()
+    process = None
     if not node_init():
         down(quiet=True)
         STATE.mkdir(parents=True)
         (STATE / MARK).touch()
         say(f"starting a one-node Kubernetes in {STATE}")
         write_files()
-        start_node()
+        process = start_node()
+    wait_for_node(process)
     lay_cable()
     for name in SERVERS:
         start_server(name)

@@ -48,6 +48,17 @@ def kill_after(action: str, line: str) -> None:
     assert any(line in text for text in seen), f"{action} never said {line!r}: {seen}"
 
 
+def kill_when(action: str, happens) -> None:
+    """SIGKILL to the program as soon as `happens()`."""
+    process = subprocess.Popen([*PROGRAM, action], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (seen := happens()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert seen, f"{action} ended, or 30 s went by, before it could be killed"
+
+
 class Cluster(unittest.TestCase):
     def setUp(self):
         self.assertEqual(run("down").returncode, 0)
@@ -70,17 +81,19 @@ class Cluster(unittest.TestCase):
                 self.assertEqual(run("down").returncode, 0)
                 self.assertEqual(left(), [])
 
+    def test_it_starts_after_it_was_killed_while_a_part_was_starting(self):
+        for name in ("node", "kube-apiserver", "containerd"):
+            with self.subTest(name):
+                kill_when("up", lambda: name in cluster.servers.running(cluster.STATE).values())
+                self.up()
+                self.assertEqual(run("down").returncode, 0)
+
     def test_a_half_started_one_is_ended_whole(self):
         kill_after("up", "kubelet")
 
     def test_ending_may_be_killed_too(self):
         self.up()
-        process = subprocess.Popen([*PROGRAM, "down"], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while cluster.node_init() and time.monotonic() < deadline:
-            time.sleep(0.005)  # until the node's processes begin to end
-        process.kill()
-        process.wait()
+        kill_when("down", lambda: not cluster.node_init())  # the node's processes begin to end
 
     def test_a_second_one_is_refused(self):
         self.up()
