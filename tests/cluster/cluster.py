@@ -362,6 +362,17 @@ def remove_cgroups() -> None:
     servers.wait_for(gone, 10, "the containers' control groups are removed")
 
 
+def remove_folder() -> None:
+    """The mark goes last, so that what a killed run left of the folder is known as ours by the next."""
+    for path in STATE.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+    (STATE / MARK).unlink(missing_ok=True)
+    STATE.rmdir()
+
+
 def down(quiet: bool = False) -> None:
     refuse_another_roots()
     if init := node_init():
@@ -375,7 +386,7 @@ def down(quiet: bool = False) -> None:
             raise Failure(
                 f"{STATE} is not a cluster's folder: PATELLA_CLUSTER must name one that is empty or does not exist"
             )
-        shutil.rmtree(STATE)
+        remove_folder()
         if not quiet:
             say(f"ended the cluster and removed {STATE}")
     elif not quiet:

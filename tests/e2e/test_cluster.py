@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from world import cluster, control_plane
 
@@ -94,6 +95,29 @@ class Cluster(unittest.TestCase):
     def test_ending_may_be_killed_too(self):
         self.up()
         kill_when("down", lambda: not cluster.node_init())  # the node's processes begin to end
+
+    def test_its_folder_is_known_as_its_own_however_little_a_killed_end_left_of_it(self):
+        class Killed(BaseException):
+            pass
+
+        for survivors in range(1, 10):
+            with self.subTest(survivors), tempfile.TemporaryDirectory() as parent:
+                folder = pathlib.Path(parent) / "state"
+                (folder / "logs").mkdir(parents=True)
+                for name in (cluster.MARK, "Corefile", "kubelet.yaml", *(f"logs/{i}.log" for i in range(8))):
+                    (folder / name).touch()
+                unlink = os.unlink
+
+                def until_killed(path, **options):
+                    if sum(p.is_file() for p in folder.rglob("*")) == survivors:
+                        raise Killed
+                    unlink(path, **options)
+
+                with mock.patch.object(cluster, "STATE", folder):
+                    with mock.patch("os.unlink", until_killed), self.assertRaises(Killed):
+                        cluster.down(quiet=True)
+                    cluster.down(quiet=True)
+                self.assertFalse(folder.exists())
 
     def test_a_second_one_is_refused(self):
         self.up()
