@@ -334,6 +334,11 @@ def up() -> None:
     say(f"ready in {time.monotonic() - began:.1f} s: export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH")
 
 
+def control_groups() -> list[pathlib.Path]:
+    """Those of Kubernetes' containers. The walk passes over what goes while it looks."""
+    return [pathlib.Path(at, "k8s.io") for at, folders, _ in os.walk("/sys/fs/cgroup") if "k8s.io" in folders]
+
+
 def remove_cgroups() -> None:
     """The kernel ended the containers; their empty control groups have to go by hand.
 
@@ -349,12 +354,13 @@ def remove_cgroups() -> None:
 
     def gone() -> bool:
         left = False
-        for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
-            for folder in [f for f in root.iterdir() if f.is_dir()]:
-                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's and in use
-                    if ours(folder):
-                        os.rmdir(folder)
-            left = left or any(f.name in known for f in root.iterdir())
+        for root in control_groups():
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                for folder in [f for f in root.iterdir() if f.is_dir()]:
+                    with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's and in use
+                        if ours(folder):
+                            os.rmdir(folder)
+                left = left or any(f.name in known for f in root.iterdir())
             with contextlib.suppress(OSError):
                 os.rmdir(root)
         return not left
@@ -405,22 +411,24 @@ def locked():
         yield
 
 
-def check_machine() -> None:
+def check_machine(ends: bool = False) -> None:
+    """`ends`: for `down`, which needs little, so that a cluster can be ended whose programs have gone."""
     if os.geteuid() != 0:
         raise Failure(
             "a Kubernetes node makes namespaces, mounts and packet-filter rules, which needs root: sudo make cluster"
         )
-    built = [name for name in (*SERVERS, "kubectl", "helm") if name not in ("etcd", "containerd")]
     found = "etcd containerd runc iptables mount ip nsenter setpriv unshare gcc openssl".split()
-    missing = [name for name in built if not (programs() / name).exists()]
-    missing += [name for name in found if not shutil.which(name)]
+    missing = [name for name in (["ip"] if ends else found) if not shutil.which(name)]
+    if not ends:
+        built = [name for name in (*SERVERS, "kubectl", "helm") if name not in ("etcd", "containerd")]
+        missing = [name for name in built if not (programs() / name).exists()] + missing
     if missing:
         raise Failure(f"{', '.join(missing)} not found: `make cluster` installs and builds them")
 
 
 def main(arguments: list[str]) -> int:
     try:
-        check_machine()
+        check_machine(ends=arguments == ["down"])
         with locked():
             match arguments:
                 case ["up"]:
