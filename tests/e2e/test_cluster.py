@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,10 +83,23 @@ class Cluster(unittest.TestCase):
                 self.assertEqual(run("down").returncode, 0)
                 self.assertEqual(left(), [])
 
-    def test_it_starts_after_it_was_killed_while_a_part_was_starting(self):
+    def test_it_waits_for_what_was_starting_when_it_was_killed(self):
         for name in ("node", "kube-apiserver", "containerd"):
             with self.subTest(name):
-                kill_when("up", lambda: name in cluster.servers.running(cluster.STATE).values())
+
+                def parts() -> list[int]:
+                    return [pid for pid, of in cluster.servers.running(cluster.STATE).items() if of == name]
+
+                kill_when("up", cluster.node_init if name == "node" else parts)
+                halted = parts()
+                for pid in halted:
+                    cluster.servers.send(pid, signal.SIGSTOP)  # a machine so busy that it is still starting
+                again = subprocess.Popen([*PROGRAM, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    again.communicate(timeout=2)
+                for pid in halted:
+                    cluster.servers.send(pid, signal.SIGCONT)
+                self.assertEqual((again.communicate(timeout=90)[1], again.returncode), ("", 0))
                 self.up()
                 self.assertEqual(run("down").returncode, 0)
 
