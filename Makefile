@@ -86,7 +86,7 @@ chart-tools: setup-demo ## Get both Helms, helm-unittest and kubeconform for the
 	@tests/chart/tools.sh >/dev/null
 
 # A node needs root: asked for where it is needed alone.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER,KUBEBUILDER_ASSETS)
 
 .PHONY: cluster
 cluster: programs model cluster-programs ## Start a one-node Kubernetes here, install Patella by Helm, tune the sample (root; 4 minutes once built)
