@@ -86,6 +86,7 @@ class Cluster(unittest.TestCase):
     def test_it_waits_for_what_was_starting_when_it_was_killed(self):
         for name in ("node", "kube-apiserver", "containerd"):
             with self.subTest(name):
+                self.setUp()
 
                 def parts() -> list[int]:
                     return [pid for pid, of in cluster.servers.running(cluster.STATE).items() if of == name]
@@ -101,7 +102,6 @@ class Cluster(unittest.TestCase):
                     cluster.servers.send(pid, signal.SIGCONT)
                 self.assertEqual((again.communicate(timeout=90)[1], again.returncode), ("", 0))
                 self.up()
-                self.assertEqual(run("down").returncode, 0)
 
     def test_a_half_started_one_is_ended_whole(self):
         kill_after("up", "kubelet")
