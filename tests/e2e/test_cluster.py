@@ -10,6 +10,7 @@ import time
 import unittest
 from unittest import mock
 
+from leftovers import left
 from world import cluster, control_plane
 
 PROGRAM = [sys.executable, str(pathlib.Path(cluster.__file__))]
@@ -18,22 +19,6 @@ PROGRAM = [sys.executable, str(pathlib.Path(cluster.__file__))]
 def run(action: str, state: pathlib.Path = cluster.STATE) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PATELLA_CLUSTER": str(state)}
     return subprocess.run([*PROGRAM, action], capture_output=True, text=True, env=environment, timeout=240)
-
-
-def left() -> list[str]:
-    """Whatever of a cluster is on this machine."""
-    mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
-    groups = pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io")
-    routes = cluster.run("ip", "-o", "route", "show", "table", "all").splitlines()
-    links = cluster.run("ip", "-o", "link", "show").splitlines()
-    return [
-        *(f"process {pid} ({name})" for pid, name in cluster.servers.running(cluster.STATE).items()),
-        *(f"mount {m}" for m in mounts if str(cluster.STATE) in m or "/kubelet" in m),
-        *(f"control group {g}" for g in groups),
-        *(f"route {r}" for r in routes if cluster.CABLE in r or r.startswith(("10.89.", "10.96.", "10.244."))),
-        *(f"link {link}" for link in links if cluster.CABLE in link),
-        *([f"folder {cluster.STATE}"] if cluster.STATE.exists() else []),
-    ]
 
 
 def kill_after(action: str, line: str) -> None:
