@@ -91,7 +91,7 @@ images: programs ## Build the images of operator, sidecar and engine into build/
 	@python3 deploy/images/build.py
 
 # A node needs root: asked for where it is needed alone.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATELLA_CACHE,PATELLA_CLUSTER,KUBEBUILDER_ASSETS)
 
 .PHONY: cluster
 cluster: programs model cluster-programs ## Start a one-node Kubernetes here, install Patella by Helm, tune the sample (root; 4 minutes once built)

@@ -116,10 +116,10 @@ def refuse_a_second() -> None:
                 raise Failure(f"this machine already routes into {prefix}, which the cluster needs: {line.strip()}")
 
 
-def start_node() -> None:
-    """The namespaces and their first process, then the cable."""
+def start_node() -> subprocess.Popen:
+    """The namespaces and their first process."""
     (STATE / "node-is-up").unlink(missing_ok=True)
-    process = servers.start(
+    return servers.start(
         STATE,
         "node",
         [
@@ -139,6 +139,10 @@ def start_node() -> None:
             MODELS,
         ],
     )
+
+
+def wait_for_node(process: subprocess.Popen | None) -> None:
+    """`process`: the node's, if this run has started it."""
     try:
         servers.wait_for((STATE / "node-is-up").exists, 10, "the node's namespaces are made", process)
     except Failure as failure:
@@ -211,10 +215,10 @@ def command_of(name: str) -> list:
 
 
 def start_server(name: str) -> None:
-    if name in servers.running(STATE).values():
-        return
-    process = servers.start(STATE, name, in_node(*command_of(name)))
-    if ready := READY.get(name):
+    process = None
+    if name not in servers.running(STATE).values():
+        process = servers.start(STATE, name, in_node(*command_of(name)))
+    if ready := READY.get(name):  # one that runs too: the `up` that started it may have been killed before it was ready
         try:
             servers.wait_for(ready, 60, f"{name} is ready", process)
         except Failure as failure:
@@ -305,13 +309,15 @@ def allow_coredns() -> None:
 def up() -> None:
     began = time.monotonic()
     refuse_a_second()
+    process = None
     if not node_init():
         down(quiet=True)
         STATE.mkdir(parents=True)
         (STATE / MARK).touch()
         say(f"starting a one-node Kubernetes in {STATE}")
         write_files()
-        start_node()
+        process = start_node()
+    wait_for_node(process)
     lay_cable()
     for name in SERVERS:
         start_server(name)
@@ -326,6 +332,11 @@ def up() -> None:
         "the default service account exists",
     )
     say(f"ready in {time.monotonic() - began:.1f} s: export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH")
+
+
+def control_groups() -> list[pathlib.Path]:
+    """Those of Kubernetes' containers. The walk passes over what goes while it looks."""
+    return [pathlib.Path(at, "k8s.io") for at, folders, _ in os.walk("/sys/fs/cgroup") if "k8s.io" in folders]
 
 
 def remove_cgroups() -> None:
@@ -343,17 +354,29 @@ def remove_cgroups() -> None:
 
     def gone() -> bool:
         left = False
-        for root in pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io"):
-            for folder in [f for f in root.iterdir() if f.is_dir()]:
-                with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's and in use
-                    if ours(folder):
-                        os.rmdir(folder)
-            left = left or any(f.name in known for f in root.iterdir())
+        for root in control_groups():
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                for folder in [f for f in root.iterdir() if f.is_dir()]:
+                    with contextlib.suppress(OSError):  # busy for a moment, or another container runtime's and in use
+                        if ours(folder):
+                            os.rmdir(folder)
+                left = left or any(f.name in known for f in root.iterdir())
             with contextlib.suppress(OSError):
                 os.rmdir(root)
         return not left
 
     servers.wait_for(gone, 10, "the containers' control groups are removed")
+
+
+def remove_folder() -> None:
+    """The mark goes last, so that what a killed run left of the folder is known as ours by the next."""
+    for path in STATE.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+    (STATE / MARK).unlink(missing_ok=True)
+    STATE.rmdir()
 
 
 def down(quiet: bool = False) -> None:
@@ -369,7 +392,7 @@ def down(quiet: bool = False) -> None:
             raise Failure(
                 f"{STATE} is not a cluster's folder: PATELLA_CLUSTER must name one that is empty or does not exist"
             )
-        shutil.rmtree(STATE)
+        remove_folder()
         if not quiet:
             say(f"ended the cluster and removed {STATE}")
     elif not quiet:
@@ -388,22 +411,24 @@ def locked():
         yield
 
 
-def check_machine() -> None:
+def check_machine(ends: bool = False) -> None:
+    """`ends`: for `down`, which needs little, so that a cluster can be ended whose programs have gone."""
     if os.geteuid() != 0:
         raise Failure(
             "a Kubernetes node makes namespaces, mounts and packet-filter rules, which needs root: sudo make cluster"
         )
-    built = [name for name in (*SERVERS, "kubectl", "helm") if name not in ("etcd", "containerd")]
     found = "etcd containerd runc iptables mount ip nsenter setpriv unshare gcc openssl".split()
-    missing = [name for name in built if not (programs() / name).exists()]
-    missing += [name for name in found if not shutil.which(name)]
+    missing = [name for name in (["ip"] if ends else found) if not shutil.which(name)]
+    if not ends:
+        built = [name for name in (*SERVERS, "kubectl", "helm") if name not in ("etcd", "containerd")]
+        missing = [name for name in built if not (programs() / name).exists()] + missing
     if missing:
         raise Failure(f"{', '.join(missing)} not found: `make cluster` installs and builds them")
 
 
 def main(arguments: list[str]) -> int:
     try:
-        check_machine()
+        check_machine(ends=arguments == ["down"])
         with locked():
             match arguments:
                 case ["up"]:

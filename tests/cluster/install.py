@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import cluster
@@ -156,33 +157,54 @@ def serving_limit(thing: dict) -> int:
 
 
 def wait_until_ready(namespace: str, name: str, seconds: float = READY_SECONDS) -> dict:
-    """Prints each new step; returns the object once it is Ready with its limit in status."""
+    """Prints each new step; returns the object once it is Ready, as it is specified now, with its limit in status."""
     began, said = time.monotonic(), ""
     while time.monotonic() - began < seconds:
         thing, sentence = progress(namespace, name)
         if sentence != said:
             say(f"  {time.monotonic() - began:4.0f} s  {sentence}")
             said = sentence
-        stalled = condition(thing, "Stalled")
-        if stalled.get("status") == "True":
-            raise Failure(f"{name}: {stalled.get('message')}")
-        if condition(thing, "Ready").get("status") == "True" and serving_limit(thing):
-            return thing
+        if thing.get("status", {}).get("observedGeneration") == thing["metadata"]["generation"]:  # else of the last one
+            stalled = condition(thing, "Stalled")
+            if stalled.get("status") == "True":
+                raise Failure(f"{name}: {stalled.get('message')}")
+            if condition(thing, "Ready").get("status") == "True" and serving_limit(thing):
+                return thing
         time.sleep(0.5)
     raise Failure(
         f"{name} is not ready after {seconds:g} s ({said}); look with: kubectl describe idep/{name} -n {namespace}"
     )
 
 
-def complete(url: str, model: str, prompt: str) -> str:
+def complete(url: str, model: str, prompt: str, seconds: float = 30) -> str:
+    """A completion's text. Refused because all places are taken it comes again as Retry-After says, for `seconds`."""
     body = json.dumps({"model": model, "prompt": prompt, "max_tokens": 16, "temperature": 0}).encode()
     request = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
-    return json.loads(urllib.request.urlopen(request, timeout=60).read())["choices"][0]["text"]
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return json.loads(urllib.request.urlopen(request, timeout=60).read())["choices"][0]["text"]
+        except urllib.error.HTTPError as error:
+            if error.code != 429:
+                raise
+            pause = max(1, int(error.headers.get("Retry-After", "1")))
+        if time.monotonic() + pause > deadline:
+            raise Failure(f"{url} had no free place for a request within {seconds:g} s: others use it")
+        time.sleep(pause)
 
 
 def service_url(namespace: str, name: str) -> str:
     service = json.loads(kubectl(STATE, "get", "service", name, "-n", namespace, "-o", "json"))
     return f"http://{service['spec']['clusterIP']}"
+
+
+def sidecar_page(namespace: str, name: str) -> str:
+    """URL of the page of a pod that is there to stay; empty if there is none."""
+    for pod in pods_of(namespace, name):
+        address = pod["status"].get("podIP")
+        if address and pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]:
+            return f"http://{address}:8081/"
+    return ""
 
 
 def summary(thing: dict, programs: pathlib.Path) -> None:
@@ -200,10 +222,11 @@ def summary(thing: dict, programs: pathlib.Path) -> None:
 
 What to do next:
   export KUBECONFIG={STATE}/admin.kubeconfig PATH={STATE}/bin:$PATH""")
+    page = sidecar_page(namespace, name)
     for command, shows in (
         (f"kubectl describe idep/{name} -n {namespace}", "the story of the object"),
         (f"{shown(programs / 'patella')} {bench}", "at the limit, and a load that meets it"),
-        (f"curl http://{pods_of(namespace, name)[0]['status']['podIP']}:8081/", "the sidecar's own page, for a browser"),
+        *([(f"curl {page}", "the sidecar's own page, for a browser")] if page else []),
         (cluster.down_command(), "the end, which leaves nothing"),
     ):
         say(f"  {command}  # {shows}")

@@ -3,7 +3,7 @@
 
     run.py up                  a fresh cluster with Patella installed
     run.py SCENARIO [...]      on that cluster; each may be run alone and again
-    run.py down                ends the cluster
+    run.py down                ends the cluster, and fails if it left anything
 
 A scenario is a file of scenarios/, named after what happens. One that fails leaves a folder with objects, events,
 logs, metrics and the requests that were sent, and names it. Without root exit 77, which CTest takes as skipped; in CI
@@ -20,6 +20,7 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import evidence  # noqa: E402
+import leftovers  # noqa: E402
 from world import BIN, Failure, World, cluster, install  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("PATELLA_E2E_OUT") or BIN.parent / "e2e")
@@ -37,6 +38,8 @@ def up() -> int:
 def down() -> int:
     with cluster.locked():
         cluster.down()
+    if remains := leftovers.left():
+        raise Failure("\n  ".join(["its end left on this machine:", *remains]))
     return 0
 
 

@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
+from leftovers import left
 from world import cluster, control_plane
 
 PROGRAM = [sys.executable, str(pathlib.Path(cluster.__file__))]
@@ -16,22 +19,6 @@ PROGRAM = [sys.executable, str(pathlib.Path(cluster.__file__))]
 def run(action: str, state: pathlib.Path = cluster.STATE) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PATELLA_CLUSTER": str(state)}
     return subprocess.run([*PROGRAM, action], capture_output=True, text=True, env=environment, timeout=240)
-
-
-def left() -> list[str]:
-    """Whatever of a cluster is on this machine."""
-    mounts = pathlib.Path("/proc/self/mounts").read_text().splitlines()
-    groups = pathlib.Path("/sys/fs/cgroup").glob("**/k8s.io")
-    routes = cluster.run("ip", "-o", "route", "show", "table", "all").splitlines()
-    links = cluster.run("ip", "-o", "link", "show").splitlines()
-    return [
-        *(f"process {pid} ({name})" for pid, name in cluster.servers.running(cluster.STATE).items()),
-        *(f"mount {m}" for m in mounts if str(cluster.STATE) in m or "/kubelet" in m),
-        *(f"control group {g}" for g in groups),
-        *(f"route {r}" for r in routes if cluster.CABLE in r or r.startswith(("10.89.", "10.96.", "10.244."))),
-        *(f"link {link}" for link in links if cluster.CABLE in link),
-        *([f"folder {cluster.STATE}"] if cluster.STATE.exists() else []),
-    ]
 
 
 def kill_after(action: str, line: str) -> None:
@@ -46,6 +33,17 @@ def kill_after(action: str, line: str) -> None:
     process.wait(240)
     process.stdout.close()
     assert any(line in text for text in seen), f"{action} never said {line!r}: {seen}"
+
+
+def kill_when(action: str, happens) -> None:
+    """SIGKILL to the program as soon as `happens()`."""
+    process = subprocess.Popen([*PROGRAM, action], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (seen := happens()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert seen, f"{action} ended, or 30 s went by, before it could be killed"
 
 
 class Cluster(unittest.TestCase):
@@ -70,17 +68,55 @@ class Cluster(unittest.TestCase):
                 self.assertEqual(run("down").returncode, 0)
                 self.assertEqual(left(), [])
 
+    def test_it_waits_for_what_was_starting_when_it_was_killed(self):
+        for name in ("node", "kube-apiserver", "containerd"):
+            with self.subTest(name):
+                self.setUp()
+
+                def parts() -> list[int]:
+                    return [pid for pid, of in cluster.servers.running(cluster.STATE).items() if of == name]
+
+                kill_when("up", cluster.node_init if name == "node" else parts)
+                halted = parts()
+                for pid in halted:
+                    cluster.servers.send(pid, signal.SIGSTOP)  # a machine so busy that it is still starting
+                again = subprocess.Popen([*PROGRAM, "up"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    again.communicate(timeout=2)
+                for pid in halted:
+                    cluster.servers.send(pid, signal.SIGCONT)
+                self.assertEqual((again.communicate(timeout=90)[1], again.returncode), ("", 0))
+                self.up()
+
     def test_a_half_started_one_is_ended_whole(self):
         kill_after("up", "kubelet")
 
     def test_ending_may_be_killed_too(self):
         self.up()
-        process = subprocess.Popen([*PROGRAM, "down"], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while cluster.node_init() and time.monotonic() < deadline:
-            time.sleep(0.005)  # until the node's processes begin to end
-        process.kill()
-        process.wait()
+        kill_when("down", lambda: not cluster.node_init())  # the node's processes begin to end
+
+    def test_its_folder_is_known_as_its_own_however_little_a_killed_end_left_of_it(self):
+        class Killed(BaseException):
+            pass
+
+        for survivors in range(1, 10):
+            with self.subTest(survivors), tempfile.TemporaryDirectory() as parent:
+                folder = pathlib.Path(parent) / "state"
+                (folder / "logs").mkdir(parents=True)
+                for name in (cluster.MARK, "Corefile", "kubelet.yaml", *(f"logs/{i}.log" for i in range(8))):
+                    (folder / name).touch()
+                unlink = os.unlink
+
+                def until_killed(path, **options):
+                    if sum(p.is_file() for p in folder.rglob("*")) == survivors:
+                        raise Killed
+                    unlink(path, **options)
+
+                with mock.patch.object(cluster, "STATE", folder):
+                    with mock.patch("os.unlink", until_killed), self.assertRaises(Killed):
+                        cluster.down(quiet=True)
+                    cluster.down(quiet=True)
+                self.assertFalse(folder.exists())
 
     def test_a_second_one_is_refused(self):
         self.up()

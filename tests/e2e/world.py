@@ -15,6 +15,9 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("PATELLA_BIN") or ROOT / "build/release/bin")
+# Not the folder of `make cluster`: a test would end that cluster.
+os.environ["PATELLA_CLUSTER"] = os.environ.get("PATELLA_CLUSTER") or str(BIN.absolute().parent / "cluster")
 sys.path[:0] = [str(ROOT / "tests/cluster"), str(ROOT / "tests/acceptance")]
 
 import cluster  # noqa: E402
@@ -23,7 +26,6 @@ import install  # noqa: E402
 import load_client  # noqa: E402
 from servers import Failure  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("PATELLA_BIN") or ROOT / "build/release/bin")
 NAMESPACE, NAME, MODEL = "e2e", "smollm2", "SmolLM2-135M-Instruct"
 TARGET_MS = 100
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 32

@@ -10,25 +10,38 @@ for list in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done < <(grep -v '^#' "packages-$list.txt")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+
+# A package that brings a daemon must not start it here: for as long as apt runs, this file says so. It names the process
+# that made it, so that one of a run that was killed is known, and removed by the next.
+policy=/usr/sbin/policy-rc.d
+made_by='# made by tools/setup/install.sh, process'
+left_policy() {
+  local process
+  process=$(sed -n "s|^$made_by ||p" $policy 2>/dev/null) && [ -n "$process" ] && [ ! -e "/proc/$process" ]
+}
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+if [ ${#missing[@]} -eq 0 ]; then
+  if left_policy; then
+    echo "Removing $policy, which keeps daemons from starting: an installation that was killed left it."
+    "${as_root[@]}" rm -f $policy
+  fi
+  exit 0
+fi
 
 echo "These Debian packages are needed and not installed:"
 printf '  %s\n' "${missing[@]}"
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then
+if [ ${#as_root[@]} -gt 0 ]; then
   command -v sudo >/dev/null || { echo "Install them as root: apt-get install --no-install-recommends ${missing[*]}" >&2; exit 1; }
   echo "Installing them asks for root (sudo)."
-  as_root=(sudo)
 fi
-# A package that brings a daemon must not start it here.
-policy=/usr/sbin/policy-rc.d
 made_policy=
-if [ ! -e $policy ]; then
-  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
-  "${as_root[@]}" chmod +x $policy
-  made_policy=1
-fi
 trap '[ -z "$made_policy" ] || "${as_root[@]}" rm -f $policy' EXIT
+if [ ! -e $policy ] || left_policy; then
+  made_policy=1
+  printf '#!/bin/sh\n%s\nexit 101\n' "$made_by $$" | "${as_root[@]}" tee $policy >/dev/null
+  "${as_root[@]}" chmod +x $policy
+fi
 
 # apt's hundreds of lines go to a log; what it is at is said every 10 s.
 log=${PATELLA_CACHE:-$HOME/.cache/patella}/install.log

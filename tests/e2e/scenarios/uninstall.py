@@ -2,7 +2,7 @@
 
 import json
 
-from world import DEPLOYMENT, World, check, cluster, control_plane, install
+from world import DEPLOYMENT, Failure, World, check, cluster, control_plane, install
 
 CRD = "inferencedeployments.patella.dev"
 
@@ -21,11 +21,14 @@ def kept() -> bool:
 
 
 def nothing_left(it: World, besides: tuple[str, ...] = ()) -> None:
-    def of_release() -> list[str]:
-        return [t for t in everything(f"app.kubernetes.io/instance={install.RELEASE}") if not t.startswith(besides)]
+    def gone() -> bool:
+        of_release = everything(f"app.kubernetes.io/instance={install.RELEASE}")
+        if left := [thing for thing in of_release if not thing.startswith(besides)]:
+            raise Failure(f"it left {left}")
+        return True
 
     # Helm does not wait for pods that are ending.
-    it.eventually(lambda: not of_release(), 45, f"helm uninstall leaves nothing but {besides}; it left {of_release()}")
+    it.eventually(gone, 45, f"helm uninstall leaves nothing but {besides}")
 
 
 def happens(it: World) -> None:
