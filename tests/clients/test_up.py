@@ -54,6 +54,9 @@ class UpTest(unittest.TestCase):
         self.assertEqual(used, ["status.json"])
         status = json.loads(fetch(urllib.parse.urljoin(urls["status_page"], used[0]))[1])
         self.assertEqual(status["limit"], said["limit"])
+        engine = json.loads(fetch(urls["clients"] + "/info")[1])
+        self.assertGreater(engine["max_concurrent_requests"], said["limit"], "the engine follows, with a little more")
+        self.assertLessEqual(engine["max_concurrent_requests"], max(said["limit"] + 2, 1.25 * said["limit"]))
         self.assertEqual(re.findall(r'(?:src|href)="(https?:[^"]+)"', page), [], "nothing from elsewhere")
 
         answer = harness.post(urls["clients"], "/v1/completions",

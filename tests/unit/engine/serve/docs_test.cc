@@ -22,6 +22,16 @@ TEST(EngineDocsTest, EverySettingIsThere) {
   for (const Setting& setting : EngineSettings()) EXPECT_NE(docs.find(setting.name), std::string::npos) << setting.name;
 }
 
+TEST(EngineSettingsTest, KnowsTheOtherNamesThatTgiAndSageMakerUse) {
+  const auto parsed = [](const char* flag, const char* name, const char* value) {
+    const char* const argv[] = {"patella-engine", "--model-id", "m", flag, value};
+    const auto settings = Settings::Parse(EngineSettings(), 5, argv, [](const char*) { return nullptr; });
+    return settings.ok() ? settings->Int(name) : -1;
+  };
+  EXPECT_EQ(parsed("--max-input-length", "MAX_INPUT_TOKENS", "77"), 77);
+  EXPECT_EQ(parsed("--sm-num-gpus", "NUM_SHARD", "1"), 1);
+}
+
 TEST(EngineDocsTest, EveryRouteIsThere) {
   const std::string docs = Docs();
   for (const HttpRoute& route : HttpRoutes()) {
