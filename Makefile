@@ -46,7 +46,7 @@ demo: programs model ## Find a real model's knee on this machine and hold it und
 .PHONY: picture
 picture: demo ## Run the demo and draw its report for the README with headless Chromium
 	@tools/setup/install.sh pictures
-	@mkdir -p docs/pictures && tools/picture.sh $(REPORT) docs/pictures/report.png 1100x1240
+	@mkdir -p docs/pictures && tools/picture.sh $(REPORT) docs/pictures/report.png 1100x1320
 
 .PHONY: up
 up: programs model ## Serve the demo model behind a tuned limit until Ctrl-C
