@@ -13,7 +13,7 @@ namespace {
 constexpr std::array kStates = {TunerState::kBoot,   TunerState::kWarmUp, TunerState::kRamp,
                                 TunerState::kVerify, TunerState::kReady,  TunerState::kDegraded};
 constexpr std::array kRefusals = {Refusal::kLimit, Refusal::kQueueTimeout, Refusal::kNotReady, Refusal::kDraining};
-constexpr std::array kLiveDecisions = {"trim", "guard"};
+constexpr std::array kLiveDecisions = {"track", "guard"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
 bool Meets(const StreamRecord& record, const TargetView& target) {

@@ -33,7 +33,7 @@ TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeen
     EXPECT_THAT(text, HasSubstr(Series("patella_admission_total",
                                        std::string(R"(outcome="rejected",reason=")") + reason + "\"", "0")));
   }
-  for (const char* reason : {"trim", "guard"}) {
+  for (const char* reason : {"track", "guard"}) {
     EXPECT_THAT(text, HasSubstr(Series("patella_decisions_total", std::string("reason=\"") + reason + "\"", "0")));
   }
 }
