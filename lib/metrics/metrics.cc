@@ -124,6 +124,12 @@ Gauge Metrics::GetGauge(std::string_view name, const Labels& labels) {
   return Gauge(&impl_->Family(prometheus::BuildGauge(), metric).Add(labels));
 }
 
+void Metrics::RemoveGauge(std::string_view name, const Labels& labels) {
+  const MetricInfo& metric = Checked(name, MetricType::kGauge, labels);
+  auto& family = impl_->Family(prometheus::BuildGauge(), metric);
+  family.Remove(&family.Add(labels));
+}
+
 Histogram Metrics::GetHistogram(std::string_view name, const Labels& labels) {
   const MetricInfo& metric = Checked(name, MetricType::kHistogram, labels);
   const prometheus::Histogram::BucketBoundaries edges(metric.buckets.begin(), metric.buckets.end());

@@ -5,8 +5,8 @@
 //   "permit"}}); admitted.Add();
 //
 // Names and label names must be those of list.h: anything else is a bug, and ends the program with a message that names
-// it. So take handles once, at start. Thread-safe; a handle is a pointer, valid as long as its Metrics, and cheap to
-// copy and use.
+// it. So take handles once, at start. Thread-safe; a handle is a pointer, valid as long as its Metrics (or until its gauge is
+// removed), and cheap to copy and use.
 #pragma once
 
 #include <map>
@@ -61,6 +61,8 @@ class Metrics {
 
   Counter GetCounter(std::string_view name, const Labels& labels = {});
   Gauge GetGauge(std::string_view name, const Labels& labels = {});
+  // What the gauge told of is gone: neither it nor its last value is exposed any longer. Handles to it must not be used again.
+  void RemoveGauge(std::string_view name, const Labels& labels);
   Histogram GetHistogram(std::string_view name, const Labels& labels = {});
 
   // Prometheus text format 0.0.4 of everything taken so far, with the process's own figures read at this moment.

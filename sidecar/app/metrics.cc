@@ -14,6 +14,8 @@ constexpr std::array kStates = {TunerState::kBoot,   TunerState::kWarmUp, TunerS
                                 TunerState::kVerify, TunerState::kReady,  TunerState::kDegraded};
 constexpr std::array kRefusals = {Refusal::kLimit, Refusal::kQueueTimeout, Refusal::kNotReady, Refusal::kDraining};
 constexpr std::array kLiveDecisions = {"track", "guard"};
+constexpr std::array kTargetGauges = {"patella_slo_attainment_ratio", "patella_slo_target_ratio",
+                                      "patella_slo_target_seconds"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
 bool Meets(const StreamRecord& record, const TargetView& target) {
@@ -27,6 +29,18 @@ bool Meets(const StreamRecord& record, const TargetView& target) {
 
 struct SidecarMetrics::Impl {
   explicit Impl(const metrics::Labels& labels) : all("patella-sidecar", PATELLA_VERSION, labels) {}
+
+  // The gauges are of these targets alone. One that is gone, or was changed, would leave a figure behind that stands still, and an alert
+  // on it would never clear.
+  void Follow(const std::vector<TargetView>& wanted) {
+    if (wanted == targets) return;
+    for (const TargetView& target : targets) {
+      if (std::find(wanted.begin(), wanted.end(), target) != wanted.end()) continue;
+      for (const char* gauge : kTargetGauges) all.RemoveGauge(gauge, {{"slo", NameOf(target)}});
+      attainment.erase(NameOf(target));
+    }
+    targets = wanted;
+  }
 
   metrics::Metrics all;
   metrics::Counter admitted =
@@ -48,7 +62,8 @@ struct SidecarMetrics::Impl {
   metrics::Gauge inflight = all.GetGauge("patella_inflight");
   metrics::Gauge queue = all.GetGauge("patella_queue");
   metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
-  std::map<std::string, double> attainment;  // by target
+  std::vector<TargetView> targets;           // as last followed
+  std::map<std::string, double> attainment;  // by the target's name
   std::string bound_by;                      // as last exported
 };
 
@@ -94,13 +109,14 @@ void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<Ta
   m.request.Observe(record.end_to_end_ms / 1e3);
   if (record.time_to_first_token_ms > 0) m.first_token.Observe(record.time_to_first_token_ms / 1e3);
   if (record.time_per_output_token_ms > 0) m.per_token.Observe(record.time_per_output_token_ms / 1e3);
+  m.Follow(targets);
   bool all = true;
   for (const TargetView& target : targets) {
     const bool met = Meets(record, target);
     all = all && met;
-    double& share = m.attainment.try_emplace(target.metric, 1.0).first->second;
+    double& share = m.attainment.try_emplace(NameOf(target), 1.0).first->second;
     share += kAttainmentMemory * ((met ? 1 : 0) - share);
-    m.all.GetGauge("patella_slo_attainment_ratio", {{"slo", target.metric}}).Set(share);
+    m.all.GetGauge("patella_slo_attainment_ratio", {{"slo", NameOf(target)}}).Set(share);
   }
   if (all) m.goodput.Add(record.output_tokens);
 }
@@ -128,9 +144,10 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   }
   for (const KneeView& knee : tuner.knees)
     m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  m.Follow(tuner.targets);
   for (const TargetView& target : tuner.targets) {
-    m.all.GetGauge("patella_slo_target_seconds", {{"slo", target.metric}}).Set(target.target_ms / 1e3);
-    m.all.GetGauge("patella_slo_target_ratio", {{"slo", target.metric}}).Set(target.quantile);
+    m.all.GetGauge("patella_slo_target_seconds", {{"slo", NameOf(target)}}).Set(target.target_ms / 1e3);
+    m.all.GetGauge("patella_slo_target_ratio", {{"slo", NameOf(target)}}).Set(target.quantile);
   }
   if (tuner.bound_by != m.bound_by) {
     if (!m.bound_by.empty()) m.all.GetGauge("patella_limit_bound_by", {{"by", m.bound_by}}).Set(0);

@@ -28,6 +28,10 @@ std::string_view NameOf(TunerState state) {
   return kNames[static_cast<int>(state)];
 }
 
+std::string NameOf(const TargetView& target) {
+  return science::NameOf(science::Target{MetricOf(target.metric), target.quantile, target.target_ms});
+}
+
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
   ShowOptions();
   view_.message = "waiting for the engine";
@@ -80,7 +84,8 @@ void Tuner::FollowBounds() {
   const int engine = facts_.max_concurrent_requests;
   // An engine that takes its limit from us is no bound: it follows.
   science_->ceiling = engine > 0 && !facts_.limit_follows ? std::min(ceiling, engine) : ceiling;
-  const int fits = std::isfinite(view_.cap) ? std::max(1, static_cast<int>(view_.cap)) : 0;
+  // As a calibration bounds it: with the KV cache quite full the engine preempts, so nothing beyond that is ever in force, nor borne.
+  const int fits = std::isfinite(view_.cap) ? std::max(1, static_cast<int>(science::kKvShare * view_.cap)) : 0;
   science_->most = fits > 0 ? std::min(fits, science_->ceiling) : science_->ceiling;
   science_->bearable = fits;
   if (engine > 0 && !facts_.limit_follows) science_->bearable = fits > 0 ? std::min(fits, engine) : engine;

@@ -15,7 +15,7 @@ struct Tuner::Science {
   std::unique_ptr<science::LimitTracker> tracker;
   int ceiling = kDefaultCeiling;  // the user's, ours, or the engine's own limit
   int most = kDefaultCeiling;     // by ceiling and KV cache
-  int bearable = 0;               // by the engine and its KV cache alone; 0: unknown
+  int bearable = 0;               // by the engine and its KV cache's share alone; 0: unknown
 };
 
 inline science::LatencyMetric MetricOf(const std::string& name) {

@@ -22,6 +22,7 @@ struct TargetView {
   double target_ms = 0;
   bool operator==(const TargetView&) const = default;
 };
+std::string NameOf(const TargetView& target);  // "TimePerOutputToken p90": a metric may have several quantiles
 
 struct ProgressView {
   std::string phase;

@@ -20,10 +20,52 @@ TEST(SidecarMetricsTest, TargetsAreExportedSoThatADashboardCanDrawThemBesideTheL
   TunerView tuner;
   tuner.targets = {{"TimePerOutputToken", 0.9, 50}, {"EndToEnd", 0.99, 15000}};
   const std::string text = metrics.Text(tuner, {});
-  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="TimePerOutputToken")", "0.05")));
-  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="TimePerOutputToken")", "0.9")));
-  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="EndToEnd")", "15")));
-  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd")", "0.99")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="TimePerOutputToken p90")", "0.05")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="TimePerOutputToken p90")", "0.9")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="EndToEnd p99")", "15")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd p99")", "0.99")));
+}
+
+TEST(SidecarMetricsTest, TwoQuantilesOfOneMetricAreTwoTargets) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.targets = {{"EndToEnd", 0.5, 100}, {"EndToEnd", 0.99, 500}};
+  metrics.OnFinished({.ok = true, .end_to_end_ms = 200}, tuner.targets);  // too slow for the half, not for nearly all
+  const std::string text = metrics.Text(tuner, {});
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_attainment_ratio", R"(slo="EndToEnd p50")", "0.98")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_attainment_ratio", R"(slo="EndToEnd p99")", "1")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd p50")", "0.5")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="EndToEnd p99")", "0.99")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="EndToEnd p50")", "0.1")));
+}
+
+TEST(SidecarMetricsTest, ATargetThatIsGoneLeavesNoFigureBehindThatAnAlertWouldStandOn) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.targets = {{"EndToEnd", 0.9, 100}, {"TimeToFirstToken", 0.9, 50}};
+  const StreamRecord slow = {.ok = true, .streamed = true, .time_to_first_token_ms = 200, .end_to_end_ms = 200};
+  metrics.OnFinished(slow, tuner.targets);
+  EXPECT_THAT(metrics.Text(tuner, {}), HasSubstr(R"(slo="EndToEnd p90")"));
+  tuner.targets.erase(tuner.targets.begin());
+  const std::string text = metrics.Text(tuner, {});
+  EXPECT_THAT(text, Not(HasSubstr(R"(slo="EndToEnd)")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_attainment_ratio", R"(slo="TimeToFirstToken p90")", "0.98")));
+  tuner.targets.clear();
+  EXPECT_THAT(metrics.Text(tuner, {}), Not(HasSubstr("slo=")));
+}
+
+TEST(SidecarMetricsTest, AChangedTargetIsJudgedAnew) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.targets = {{"EndToEnd", 0.9, 100}};
+  for (int i = 0; i < 50; ++i) metrics.OnFinished({.ok = true, .end_to_end_ms = 200}, tuner.targets);
+  tuner.targets[0].target_ms = 300;
+  EXPECT_THAT(metrics.Text(tuner, {}), Not(HasSubstr("patella_slo_attainment_ratio{")))
+      << "nothing was asked of it yet";
+  metrics.OnFinished({.ok = true, .end_to_end_ms = 200}, tuner.targets);
+  const std::string text = metrics.Text(tuner, {});
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_attainment_ratio", R"(slo="EndToEnd p90")", "1")));
+  EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="EndToEnd p90")", "0.3")));
 }
 
 TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeenAsAnIncrease) {

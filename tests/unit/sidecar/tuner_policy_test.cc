@@ -96,7 +96,7 @@ TEST_F(TunerPolicyTest, LongerPromptsAreReckonedIntoTheLimitWithoutAProbe) {
 TEST_F(TunerPolicyTest, LongerRequestsLeaveRoomForFewerInTheKvCache) {
   policy_.input_tokens = 50000 - policy_.output_tokens;
   Follow(policy_);
-  EXPECT_LE(world_.limit, 2);
+  EXPECT_EQ(world_.limit, 1) << "95 % of 2";
   EXPECT_EQ(tuner_.view().cap, 2);
 }
 

@@ -68,6 +68,19 @@ TEST(TunerTest, TheKvCacheBindsWhereItIsSmallerThanTheTargetAllows) {
   EXPECT_EQ(tuner.view().bound_by, "KvCapacity");
 }
 
+TEST(TunerTest, LiveTrafficRaisesTheLimitToNoMoreThanTheKvCachesShare) {
+  World world{.server = {.a_ms = 16, .b_ms = 0.1}};
+  Tuner tuner(OptionsFor(50));
+  world.Do(tuner, tuner.OnEngineReady({.kv_capacity_tokens = 40 * 192}, world.now_s));
+  for (int second = 0; second < 60; ++second) {  // full load, far below the target
+    for (int i = 0; i < 60; ++i) tuner.OnTokens(1, 16 + 0.1 * world.limit, world.limit);
+    world.Do(tuner, tuner.OnTick(world.limit, ++world.now_s));
+    ASSERT_LE(world.limit, 38) << "95 % of 40";
+  }
+  EXPECT_EQ(world.limit, 38);
+  EXPECT_EQ(tuner.learned().most, 38) << "what objectives are judged by is no more than can be in force";
+}
+
 TEST(TunerTest, TheUsersCeilingIsNeverExceeded) {
   World world{.server = {.a_ms = 16, .b_ms = 0.5}};
   TunerOptions options = OptionsFor(50);
@@ -209,7 +222,7 @@ TEST_F(PeersTest, OfSeveralTheSurestAndOfThoseTheMedianIsTaken) {
 
 TEST_F(PeersTest, ASmallerKvCacheOfItsOwnBounds) {
   Start({.kv_capacity_tokens = 10 * 192});
-  EXPECT_EQ(world_.limit, 8);
+  EXPECT_EQ(world_.limit, 7) << "four fifths of 9, the share of 10 that is used";
   EXPECT_EQ(tuner_->view().bound_by, "KvCapacity");
 }
 
