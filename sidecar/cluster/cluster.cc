@@ -137,10 +137,13 @@ class Link final : public ClusterLink {
     if (change.after == nullptr) return;  // deleted: this pod goes as well
     absl::StatusOr<api::InferenceDeployment> object = api::ParseStored<api::InferenceDeployment>(change.after->json());
     if (!object.ok()) {
+      if (std::exchange(unreadable_, object.status()) == object.status())
+        return;  // each publication is a change: said once
       LogWarning("the InferenceDeployment cannot be read; going on with what it said before",
                  {{"error", object.status()}});
       return;
     }
+    unreadable_ = absl::OkStatus();
     const ReplicaPolicy policy = PolicyOf(object->spec);
     {
       const std::lock_guard lock(mutex_);
@@ -238,6 +241,7 @@ class Link final : public ClusterLink {
   TimePoint certificates_due_{};
   Publisher publisher_;  // this and the next: the publishing thread's
   std::string told_problem_;
+  absl::Status unreadable_;  // of the reflector's thread
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-"""Deleting the object leaves nothing of it; uninstalling keeps the kinds and their objects if the values say so."""
+"""Uninstalling keeps the kinds, their objects and what serves, if the values say so; else nothing of them is left, though an object was
+serving. Deleting an object leaves nothing of it."""
 
 import json
 
@@ -31,23 +32,28 @@ def nothing_left(it: World, besides: tuple[str, ...] = ()) -> None:
     it.eventually(gone, 45, f"helm uninstall leaves nothing but {besides}")
 
 
+def childless(it: World) -> bool:
+    return not everything(f"patella.dev/deployment={it.name}") and not it.pods()
+
+
 def happens(it: World) -> None:
     it.serving()
-    it.kubectl("delete", "idep", it.name, "--wait=false")
-    it.eventually(lambda: not everything(f"patella.dev/deployment={it.name}"), 200, "the children are gone")
-    check(not it.get("pods")["items"], "pods are left")
-
     tags = install.tags_of_release()
-    it.apply({**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "paused": True}})
+    pod = it.ready_pods()[0]["metadata"]["uid"]
     install.helm("uninstall", install.RELEASE, "-n", install.NAMESPACE, "--wait")
     check(kept() and it.deployment(), "crds.keep is true, but the kind or its object is gone")
     nothing_left(it, besides=("CustomResourceDefinition/", "AcceleratorClass/"))
+    check(it.ready_pods()[0]["metadata"]["uid"] == pod, "the pod that served is another")
+    check("Paris" in it.complete(), "what served before the uninstallation serves no longer")
 
     install.install_chart(tags, ["crds.keep=false"])
-    it.kubectl("delete", "idep", it.name)
-    it.eventually(
-        lambda: not everything(f"patella.dev/deployment={it.name}"), 60, "the second object's children are gone"
-    )
+    it.serving()
+    it.kubectl("delete", "idep", it.name, "--wait=false")
+    it.eventually(lambda: childless(it), 200, "the object's children are gone")
+
+    it.apply(DEPLOYMENT)
+    it.eventually(it.pods, 60, "another object has a pod")
     install.helm("uninstall", install.RELEASE, "-n", install.NAMESPACE, "--wait")
     it.eventually(lambda: not kept(), 30, "the kinds are gone, as crds.keep=false says")
+    it.eventually(lambda: childless(it), 200, "the object that was there has left no children")
     nothing_left(it)
