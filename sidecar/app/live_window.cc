@@ -21,8 +21,9 @@ void LiveWindow::OnTokens(int tokens, double now_s) {
   Forget(now_s);
 }
 
-void LiveWindow::OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double now_s) {
-  streams_.push_back({now_s, time_per_output_token_ms, time_to_first_token_ms});
+void LiveWindow::OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double end_to_end_ms,
+                          double now_s) {
+  streams_.push_back({now_s, time_per_output_token_ms, time_to_first_token_ms, end_to_end_ms});
   if (streams_.size() > kMaxStreams) streams_.pop_front();
   Forget(now_s);
 }
@@ -42,6 +43,22 @@ double LiveWindow::MsPerToken(double quantile, double now_s) {
 double LiveWindow::TimeToFirstTokenMs(double quantile, double now_s) {
   Forget(now_s);
   return Quantile(quantile, &Stream::first_token_ms);
+}
+
+double LiveWindow::EndToEndMs(double quantile, double now_s) {
+  Forget(now_s);
+  return Quantile(quantile, &Stream::end_to_end_ms);
+}
+
+double LiveWindow::WorstTargetRatio(const std::vector<TargetView>& targets, double now_s) {
+  double worst = 0;
+  for (const TargetView& target : targets) {
+    const double measured_ms = target.metric == "TimePerOutputToken" ? MsPerToken(target.quantile, now_s)
+                               : target.metric == "TimeToFirstToken" ? TimeToFirstTokenMs(target.quantile, now_s)
+                                                                     : EndToEndMs(target.quantile, now_s);
+    worst = std::max(worst, measured_ms / target.target_ms);
+  }
+  return worst;
 }
 
 void LiveWindow::Forget(double now_s) {

@@ -3,17 +3,24 @@
 #pragma once
 
 #include <deque>
+#include <vector>
+
+#include "sidecar/tuner/view.h"
 
 namespace patella::sidecar {
 
 class LiveWindow {
  public:
   void OnTokens(int tokens, double now_s);
-  void OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double now_s);
+  // One request that ended. Values ≤ 0: not known.
+  void OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double end_to_end_ms, double now_s);
 
   double TokensPerSecond(double now_s);
   double MsPerToken(double quantile, double now_s);  // 0: no stream ended lately
   double TimeToFirstTokenMs(double quantile, double now_s);
+  double EndToEndMs(double quantile, double now_s);
+  // Of the target that is missed by most, or held by least: its quantile over the target. 0: nothing tells.
+  double WorstTargetRatio(const std::vector<TargetView>& targets, double now_s);
 
  private:
   struct Tokens {
@@ -21,7 +28,7 @@ class LiveWindow {
     int tokens;
   };
   struct Stream {
-    double time_s, ms_per_token, first_token_ms;
+    double time_s, ms_per_token, first_token_ms, end_to_end_ms;
   };
   void Forget(double now_s);
   double Quantile(double quantile, double Stream::*value) const;

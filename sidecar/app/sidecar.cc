@@ -136,12 +136,7 @@ class SidecarImpl final : public Sidecar {
                       .ms_per_token = live_.MsPerToken(0.5, now),
                       .learned = tuner_->learned()};
     report.learned.calibrated_at_s = calibrated_at_s_;
-    for (const TargetView& target : view.targets) {
-      const double measured = target.metric == "TimePerOutputToken" ? live_.MsPerToken(target.quantile, now)
-                              : target.metric == "TimeToFirstToken" ? live_.TimeToFirstTokenMs(target.quantile, now)
-                                                                    : 0;
-      report.worst_target_ratio = std::max(report.worst_target_ratio, measured / target.target_ms);
-    }
+    report.worst_target_ratio = live_.WorstTargetRatio(view.targets, now);
     return report;
   }
 
@@ -194,14 +189,11 @@ class SidecarImpl final : public Sidecar {
   }
 
   void OnFinished(const StreamRecord& record) {
-    metrics_->OnFinished(record, config_.tuner.targets);
+    metrics_->OnFinished(record, tuner_->view().targets);  // as they are now, not as at the start
     if (!record.ok) return;
     const double now = Now();
-    if (record.streamed) {
-      live_.OnStream(record.time_per_output_token_ms, record.time_to_first_token_ms, now);
-    } else {
-      live_.OnTokens(record.output_tokens, now);
-    }
+    live_.OnStream(record.time_per_output_token_ms, record.time_to_first_token_ms, record.end_to_end_ms, now);
+    if (!record.streamed) live_.OnTokens(record.output_tokens, now);
     tuner_->OnStream({.admitted_s = now - (record.end_to_end_ms - record.queue_ms) / 1e3,
                       .time_per_output_token_ms = record.time_per_output_token_ms,
                       .time_to_first_token_ms = record.time_to_first_token_ms,
