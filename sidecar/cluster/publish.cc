@@ -11,6 +11,8 @@ namespace patella::sidecar {
 namespace {
 
 constexpr size_t kDecisions = 10;
+constexpr double kLeastSample_s =
+    1;                           // reports are snapshots of the last second: over less, what they counted tells no rate
 constexpr double kSlack = 0.05;  // of objectives that were met: what is measured moves by as much
 // Reasons of the condition ObjectivesMet where replicas cannot meet the objectives together.
 constexpr char kLatencyReason[] = "TargetBelowUnloadedLatency", kThroughputReason[] = "ThroughputOutOfReach",
@@ -122,7 +124,6 @@ api::Condition TunedCondition(const api::InferenceDeployment& object, const std:
 science::LoadSample Publisher::Load(const api::InferenceDeployment& object, const std::vector<PeerReport>& reports,
                                     double now_s) {
   science::LoadSample load{.replicas = object.spec.replicas};
-  const double passed_s = now_s - sampled_s_;
   int64_t admitted = 0, rejected = 0;
   std::map<std::string, Totals> totals;
   for (const PeerReport& r : reports) {
@@ -133,12 +134,14 @@ science::LoadSample Publisher::Load(const api::InferenceDeployment& object, cons
     admitted += r.admitted_total - before->second.admitted;
     rejected += r.rejected_total - before->second.rejected;
   }
-  if (sampled_s_ >= 0 && passed_s > 0) {
-    load.admitted_per_second = static_cast<double>(admitted) / passed_s;
-    load.rejected_per_second = static_cast<double>(rejected) / passed_s;
+  const double passed_s = now_s - sampled_s_;
+  if (sampled_s_ < 0 || passed_s >= kLeastSample_s) {
+    admitted_per_second_ = sampled_s_ < 0 ? 0 : static_cast<double>(admitted) / passed_s;
+    rejected_per_second_ = sampled_s_ < 0 ? 0 : static_cast<double>(rejected) / passed_s;
+    totals_ = std::move(totals);
+    sampled_s_ = now_s;
   }
-  totals_ = std::move(totals);
-  sampled_s_ = now_s;
+  load.admitted_per_second = admitted_per_second_, load.rejected_per_second = rejected_per_second_;
   const auto tuned = Tuned(reports);
   if (const auto serving = tuned.find(ServingRevision(object, reports)); serving != tuned.end())
     load.limit = serving->second[(serving->second.size() - 1) / 2]->limit;

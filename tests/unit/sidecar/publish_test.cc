@@ -96,6 +96,19 @@ TEST_F(PublisherTest, LoadRaisesReplicasInModeAutoAlone) {
   EXPECT_EQ(overloaded(api::ScalingMode::kAuto, api::TuningMode::kAuto), std::nullopt);
 }
 
+TEST_F(PublisherTest, ARoundThatNewsWokeRightAfterAnotherDoesNotMultiplyTheRates) {
+  PeerReport r = Replica("a", 8);
+  Publish({r});
+  now_s_ += 20;
+  r.admitted_total += 100, r.rejected_total += 20;
+  Publish({r});
+  now_s_ += 0.02;
+  r.admitted_total += 5, r.rejected_total += 1, r.limit = 9;
+  const auto status = Publish({r}).status;
+  ASSERT_TRUE(status.has_value()) << "another limit is told at once";
+  EXPECT_EQ(api::ToDouble(status->live.rejected_per_second), 1);
+}
+
 TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
   TunerStory story;
   for (int i = 0; i < 10; ++i)
