@@ -9,10 +9,15 @@ namespace patella::cli {
 
 namespace fs = std::filesystem;
 
-std::string OwnCommand() {
+fs::path OwnProgram() {
   std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  if (error) return "patella";
+  return fs::read_symlink("/proc/self/exe", error);  // empty with an error
+}
+
+std::string OwnCommand() {
+  const fs::path self = OwnProgram();
+  if (self.empty()) return "patella";
+  std::error_code error;
   const char* path = std::getenv("PATH");
   for (const std::string_view folder : Split(path == nullptr ? "" : path, ':')) {
     if (fs::equivalent(fs::path(folder) / self.filename(), self, error)) return self.filename().string();

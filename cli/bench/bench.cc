@@ -97,7 +97,7 @@ int RunBench(BenchOptions options) {
                 {"took", StrCat(Number(Seconds(SteadyClock().Now() - begun)), " s")},
                 {"seed", StrCat(session->seed)}};
   report.next_commands = {StrCat(OwnCommand(), " tune ", options.common.url, " --target tpot:p90:50ms"),
-                          "patella up -f deploy/samples/smollm2.yaml"};
+                          StrCat(OwnCommand(), " up -f deploy/samples/smollm2.yaml")};
   return Deliver(report, options.common, kOk);
 }
 

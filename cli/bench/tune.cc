@@ -146,7 +146,7 @@ int Conclude(const TuneOptions& options, const Session& session, const science::
                     {"seconds", Number(outcome.seconds)},
                     {"tokens spent", StrCat(tokens)}};
   report.next_commands = {StrCat(OwnCommand(), " bench ", options.common.url, " --concurrency 1,2,4,8,16"),
-                          "patella up -f deploy/samples/smollm2.yaml"};
+                          StrCat(OwnCommand(), " up -f deploy/samples/smollm2.yaml")};
   if (outcome.generator_bound)
     report.note = "This machine was too busy to send the load in time: what was measured is a lower bound.";
   return Judge(result, session, report);

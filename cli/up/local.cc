@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cli/exit_code.h"
+#include "cli/own_command.h"
 #include "cli/up/model.h"
 #include "cli/up/ports.h"
 #include "lib/api/parse.h"
@@ -26,9 +27,8 @@ constexpr double kEngineStartSeconds = 600;
 constexpr size_t kMaxSocketPath = 100;  // sun_path holds 108
 
 std::string OwnFolder() {
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  return error ? "." : self.parent_path().string();
+  const fs::path self = OwnProgram();
+  return self.empty() ? "." : self.parent_path().string();
 }
 
 absl::Status InterruptedError() { return absl::CancelledError("interrupted"); }

@@ -1,7 +1,6 @@
 #include "engine/serve/start.h"
 
 #include <arpa/inet.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>

@@ -137,8 +137,8 @@ class Link final : public ClusterLink {
     if (change.after == nullptr) return;  // deleted: this pod goes as well
     absl::StatusOr<api::InferenceDeployment> object = api::ParseStored<api::InferenceDeployment>(change.after->json());
     if (!object.ok()) {
-      if (std::exchange(unreadable_, object.status()) == object.status())
-        return;  // each publication is a change: said once
+      // Each publication is a change: said once.
+      if (std::exchange(unreadable_, object.status()) == object.status()) return;
       LogWarning("the InferenceDeployment cannot be read; going on with what it said before",
                  {{"error", object.status()}});
       return;

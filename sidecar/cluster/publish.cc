@@ -11,9 +11,8 @@ namespace patella::sidecar {
 namespace {
 
 constexpr size_t kDecisions = 10;
-constexpr double kLeastSample_s =
-    1;                           // reports are snapshots of the last second: over less, what they counted tells no rate
-constexpr double kSlack = 0.05;  // of objectives that were met: what is measured moves by as much
+constexpr double kLeastSample_s = 1;  // of a rate: reports are snapshots of the last second
+constexpr double kSlack = 0.05;       // of objectives that were met: what is measured moves by as much
 // Reasons of the condition ObjectivesMet where replicas cannot meet the objectives together.
 constexpr char kLatencyReason[] = "TargetBelowUnloadedLatency", kThroughputReason[] = "ThroughputOutOfReach",
                kCostReason[] = "CostOutOfReach";
@@ -135,9 +134,9 @@ science::LoadSample Publisher::Load(const api::InferenceDeployment& object, cons
     rejected += r.rejected_total - before->second.rejected;
   }
   const double passed_s = now_s - sampled_s_;
-  if (sampled_s_ < 0 || passed_s >= kLeastSample_s) {
-    admitted_per_second_ = sampled_s_ < 0 ? 0 : static_cast<double>(admitted) / passed_s;
-    rejected_per_second_ = sampled_s_ < 0 ? 0 : static_cast<double>(rejected) / passed_s;
+  if (passed_s >= kLeastSample_s) {  // at the first sample 0: no pod was known
+    admitted_per_second_ = static_cast<double>(admitted) / passed_s;
+    rejected_per_second_ = static_cast<double>(rejected) / passed_s;
     totals_ = std::move(totals);
     sampled_s_ = now_s;
   }

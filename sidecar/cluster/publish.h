@@ -41,7 +41,7 @@ class Publisher {
 
   science::Autoscaler autoscaler_{{}};
   std::map<std::string, Totals> totals_;  // by pod, at the last sample
-  double sampled_s_ = -1;
+  double sampled_s_ = -1e300;
   double admitted_per_second_ = 0, rejected_per_second_ = 0;  // of the last sample
   double written_s_ = -1e300;
   std::string written_key_;                // what makes a status worth writing before the period is over
