@@ -89,14 +89,19 @@ CurvePoint StepPoint(double streams, double ms, double samples) {
   return {static_cast<int>(std::lround(streams)), ms, 1000 * std::round(streams) / ms, static_cast<int>(samples)};
 }
 
-// Step times, of neighbours that are too near each other to tell a slope their mean.
-std::vector<CurvePoint> StepsOf(const CalibrationResult& calibration, const Payload& payload) {
+// p, as the ramp measured it: far below a verification's concurrency, whose arrivals cost the same.
+double PromptMsPerToken(const RampResult& ramp, const Payload& payload) {
+  if (ramp.prefill_ms_per_token > 0) return ramp.prefill_ms_per_token;
+  return std::max(0.0, ramp.PrefillMs(ramp.levels.back().concurrency) / payload.input_tokens);
+}
+
+// Step times, of neighbours that are too near each other to tell a slope their mean. `prompt_ms`: of a typical prompt.
+std::vector<CurvePoint> StepsOf(const CalibrationResult& calibration, const Payload& payload, double prompt_ms) {
   std::vector<CurvePoint> steps;
   for (const RampLevel& level : calibration.ramp.levels)
     steps.push_back(StepPoint(level.concurrency, level.gap_ms, level.tokens));
   for (const Verification& v : calibration.verifications) {
-    const double arrivals_ms = v.concurrency * calibration.ramp.PrefillMs(v.concurrency) / payload.output_tokens;
-    const double ms = v.mean_ms_per_token - arrivals_ms;
+    const double ms = v.mean_ms_per_token - v.concurrency * prompt_ms / payload.output_tokens;
     if (ms > 0) steps.push_back(StepPoint(v.concurrency, ms, v.requests * payload.output_tokens));
   }
   std::ranges::sort(steps, {}, &CurvePoint::concurrency);
@@ -118,10 +123,10 @@ std::vector<CurvePoint> StepsOf(const CalibrationResult& calibration, const Payl
 }  // namespace
 
 StepModel StepModelOf(const CalibrationResult& calibration, const Payload& payload) {
-  const RampResult& ramp = calibration.ramp;
-  const std::vector<CurvePoint> steps = StepsOf(calibration, payload);
+  const double prompt_ms_per_token = PromptMsPerToken(calibration.ramp, payload);
+  const std::vector<CurvePoint> steps = StepsOf(calibration, payload, prompt_ms_per_token * payload.input_tokens);
   const absl::StatusOr<Fit> fit = FitLaw(steps, {.find_cap = false});
-  if (!fit.ok()) return StepModelOf(ramp.fit.law);
+  if (!fit.ok()) return StepModelOf(calibration.ramp.fit.law);
   const Curve curve = MakeCurve(steps, fit->law);
   StepModel model;
   for (const CurvePoint& step : curve.points) {
@@ -129,9 +134,7 @@ StepModel StepModelOf(const CalibrationResult& calibration, const Payload& paylo
     model.points.push_back(
         {static_cast<double>(step.concurrency), std::max(least, curve.MsPerToken(step.concurrency))});
   }
-  const double arrival_ms = ramp.PrefillMs(ramp.levels.back().concurrency);
-  model.prompt_ms_per_token =
-      std::max(0.0, ramp.prefill_ms_per_token > 0 ? ramp.prefill_ms_per_token : arrival_ms / payload.input_tokens);
+  model.prompt_ms_per_token = prompt_ms_per_token;
   return model;
 }
 

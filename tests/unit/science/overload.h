@@ -19,6 +19,8 @@ namespace patella::science {
 struct Load {
   ServerConfig server;
   int clients = 0;                                       // closed loop; 0: Poisson
+  double stagger_s = 0.02;                               // from one client's start to the next one's
+  double pause_s = 0.2;                                  // of a client that was refused
   double rate_per_s = 0;                                 // of Poisson arrivals
   std::vector<std::pair<int, int>> sizes = {{128, 64}};  // prompt, output
   double seconds = 120, warm_s = 20;
@@ -72,7 +74,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
     wakes.emplace_back(at_s, client);
     std::push_heap(wakes.begin(), wakes.end(), std::greater<>());
   };
-  for (int client = 0; client < load.clients; ++client) later(0.02 * client, client);
+  for (int client = 0; client < load.clients; ++client) later(load.stagger_s * client, client);
   if (load.clients == 0) later(random.Exponential(1 / load.rate_per_s), -1);
 
   Held held;
@@ -99,7 +101,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
           load.sizes[static_cast<size_t>(random.UniformInt(0, static_cast<int64_t>(load.sizes.size()) - 1))];
       if (static_cast<int>(streams.size()) >= limit.limit()) {
         ++held.refused;
-        if (client >= 0) later(now_s + 0.2, client);
+        if (client >= 0) later(now_s + load.pause_s, client);
         continue;
       }
       const int id = next_id++;

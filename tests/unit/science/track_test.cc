@@ -139,6 +139,30 @@ TEST(LimitTrackerTest, ALawThatIsWrongByAThirdCostsLittle) {
   for (const double error : {0.7, 1.3}) ExpectHeld(load, Tracked(load, error));
 }
 
+// Clients who all begin at once: their requests go on in waves, half a wave computes prompts, half of it decodes.
+Load WavesLoad() {
+  Load load = BusyLoad();
+  load.server.a_ms = 19, load.server.b_ms = 0.31, load.server.prefill_ms_per_token = 0.25;
+  load.target_ms = 75;
+  load.clients = 3 * 55;
+  load.stagger_s = 0;
+  load.pause_s = 1;
+  return load;
+}
+
+TEST(LimitTrackerTest, WavesOfRequestsAreNotTakenForAServerThatChangesItsSpeed) {
+  const Load load = WavesLoad();
+  const double best = BestFixedGoodput(load, 40, 68);
+  for (const double error : {0.4, 0.6, 0.8, 1.0, 1.25}) {  // of what a step costs without prompts
+    TrackConfig config = ConfigFor(load);
+    for (StepModel::Point& point : config.model.points) point.ms *= error;
+    config.believed = config.start = 55;
+    const Outcome outcome = Mean(load, [&] { return TrackedLimit(config); });
+    EXPECT_LE(outcome.p90_ms, load.target_ms) << "limit " << outcome.limit << ", error " << error;
+    EXPECT_GE(outcome.goodput, 0.97 * best) << "limit " << outcome.limit << ", error " << error;
+  }
+}
+
 // A server whose throughput hardly grows beyond 8 at once, but whose target leaves room for 50; at 16 its ramp was disturbed.
 Load FlatLoad() {
   Load load = BusyLoad();
@@ -168,6 +192,17 @@ TEST(StepModelTest, AVerificationOutweighsALevelThatWasDisturbed) {
     EXPECT_NEAR(model.StepMs(40), 46, 0.12 * 46) << disturbance;
     EXPECT_NEAR(model.StepMs(55), 62.5, 0.15 * 62.5) << disturbance;
     EXPECT_GT(model.TokensPerSecond(40, {128, 64}), model.TokensPerSecond(8, {128, 64})) << disturbance;
+  }
+}
+
+// P(n)'s slope, noise of a few arrivals at few streams, says nothing of prompts at the limit.
+TEST(StepModelTest, ASlopeOfThePrefillsDoesNotReachTheVerification) {
+  for (const double slope_ms : {-0.5, 0.0, 1.0}) {
+    CalibrationResult calibration = DisturbedCalibration(40, 1);
+    calibration.ramp.prefill_slope_ms = slope_ms;
+    const StepModel model = StepModelOf(calibration, {128, 64});
+    EXPECT_NEAR(model.StepMs(40), 46, 0.05 * 46) << slope_ms;
+    EXPECT_NEAR(model.LatencyMs(LatencyMetric::kTimePerOutputToken, 40, {128, 64}), 46 + 40 * 12.8 / 64, 3) << slope_ms;
   }
 }
 
