@@ -216,27 +216,30 @@ int64_t LimitTracker::PromptBudget() const {
   return static_cast<int64_t>(std::max(payload_.input_tokens, left_ms / prompt_ms));
 }
 
-void LimitTracker::OnPromptComputed(int prompt_tokens) {
-  prompt_tokens_ += prompt_tokens;
+void LimitTracker::OnPromptComputed(int prompt_tokens, int decoding) {
+  expected_ms_ += config_.model.prompt_ms_per_token * prompt_tokens * decoding;
   payload_.input_tokens += (prompt_tokens - payload_.input_tokens) / kPayloadMemory;
 }
 
-void LimitTracker::OnTokens(int tokens, double gap_ms, int in_flight) {
+void LimitTracker::OnTokens(int tokens, double gap_ms, int decoding, int in_flight) {
   peak_in_flight_ = std::max(peak_in_flight_, in_flight);
   if (gap_ms <= 0 || tokens <= 0) return;
   gap_ms_ += gap_ms;
+  expected_ms_ += tokens * config_.model.StepMs(decoding);
   tokens_ += tokens;
   in_flight_tokens_ += static_cast<double>(in_flight) * tokens;
 }
 
 void LimitTracker::FollowLevel() {
-  if (tokens_ < kLeastTokens) return;
-  const double streams = in_flight_tokens_ / tokens_;
-  if (streams < kLevelShare * limit_) return;
-  const double prompt_tokens_a_step = prompt_tokens_ * streams / tokens_;
-  const double expected = config_.model.StepMs(streams) + config_.model.prompt_ms_per_token * prompt_tokens_a_step;
-  const double seen = gap_ms_ / tokens_ / (level_ * expected);
-  level_ *= std::exp((1 - std::exp(-1 / kLevelMemory_s)) * std::log(seen));
+  if (tokens_ < kLeastTokens || in_flight_tokens_ < kLevelShare * limit_ * tokens_) return;
+  const double fade = std::exp(-1 / kLevelMemory_s);
+  if (past_expected_ms_ == 0) {  // as if it had long been so
+    past_expected_ms_ = expected_ms_ / (1 - fade);
+    past_gap_ms_ = level_ * past_expected_ms_;
+  }
+  past_gap_ms_ = fade * past_gap_ms_ + gap_ms_;
+  past_expected_ms_ = fade * past_expected_ms_ + expected_ms_;
+  level_ = past_gap_ms_ / past_expected_ms_;
 }
 
 void LimitTracker::OnStream(const TrackedStream& stream) {
@@ -324,7 +327,7 @@ TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
   if (config_.targets.empty()) return {};
   FollowLevel();
   const bool loaded = peak_in_flight_ >= kLoadedShare * limit_;
-  gap_ms_ = in_flight_tokens_ = prompt_tokens_ = 0, tokens_ = 0, peak_in_flight_ = in_flight;
+  gap_ms_ = expected_ms_ = in_flight_tokens_ = 0, tokens_ = 0, peak_in_flight_ = in_flight;
 
   TrackMove move = Guard(now_s);
   if (const int best = Best(); move.limit == 0 && loaded) {

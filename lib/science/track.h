@@ -1,8 +1,9 @@
 // Keeps a replica's limit right under live traffic. The calibrated curve keeps its shape; what moves is its level, what a
 // typical request is like, and how far single requests stray from the mean:
 //
-//   step       y ≈ s·(f(n) + p·π)                        y: mean token gap, n: decoding at once, π: prompt tokens a step
-//   s          level against the calibration: follows y within seconds, long before a finished stream could tell
+//   step       a gap between two tokens is s·(f(n) + p·π)         n: decoding at once, π: prompt tokens computed in that step
+//   s          level against the calibration: the gaps of the last seconds over Σ f(n) of their tokens + Σ p·n of the prompt tokens
+//              among them, so waves of prompts are no change of speed; long before a finished stream could tell
 //   model      T(K) = s·(f(K) + p·in·(K − 1)/out)         mean time per output token at K; in, out: means of live requests
 //   spread     ln(measured / T at admission) ~ N(μ, σ²)   of each finished stream; drift during its life is in σ
 //   limit      the K with the most expected goodput, X(K)·P(every target holds), among those where each holds at its
@@ -78,9 +79,10 @@ class LimitTracker {
  public:
   explicit LimitTracker(TrackConfig config);
 
-  void OnPromptComputed(int prompt_tokens);  // a request's first token came
-  // `tokens` of one stream that came `gap_ms` after the ones before; in_flight: requests in the engine.
-  void OnTokens(int tokens, double gap_ms, int in_flight);
+  // A request's first token came. `decoding`: those whose first token had come before, which waited for it.
+  void OnPromptComputed(int prompt_tokens, int decoding);
+  // `tokens` of one stream that came `gap_ms` after the ones before; in_flight: requests in the engine, with those that do not yet decode.
+  void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const TrackedStream& stream);
   TrackMove OnTick(int in_flight, double now_s);  // about once a second
 
@@ -123,8 +125,9 @@ class LimitTracker {
   std::vector<Spread> spreads_;             // one a target
   std::vector<std::deque<double>> recent_;  // of the guard: values of streams admitted after the last move
   std::deque<Promise> promises_;
-  double gap_ms_ = 0, in_flight_tokens_ = 0, prompt_tokens_ = 0;  // sums since the last tick
+  double gap_ms_ = 0, expected_ms_ = 0, in_flight_tokens_ = 0;  // sums since the last tick
   int tokens_ = 0, peak_in_flight_ = 0;
+  double past_gap_ms_ = 0, past_expected_ms_ = 0;  // of the ticks before, fading
   double epoch_s_ = -1e300, hold_until_s_ = -1e300, last_rise_s_ = -1e300;
 };
 

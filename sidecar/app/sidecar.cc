@@ -173,12 +173,12 @@ class SidecarImpl final : public Sidecar {
     events.on_admitted = [this](Limiter::Id) { metrics_->OnAdmitted(); };
     events.on_refused = [this](Refusal refusal) { metrics_->OnRefused(LabelOf(refusal)); };
     events.on_prompt_computed = [this](Limiter::Id, int64_t prompt_tokens) {
-      tuner_->OnPromptComputed(static_cast<int>(prompt_tokens));
+      tuner_->OnPromptComputed(static_cast<int>(prompt_tokens), proxy_->limiter().decoding() - 1);  // without itself
     };
     events.on_tokens = [this](Limiter::Id, int tokens, double gap_ms) {
       live_.OnTokens(tokens, Now());
       metrics_->OnTokens(tokens, gap_ms);
-      tuner_->OnTokens(tokens, gap_ms, proxy_->limiter().in_flight());
+      tuner_->OnTokens(tokens, gap_ms, proxy_->limiter().decoding(), proxy_->limiter().in_flight());
     };
     events.on_finished = [this](Limiter::Id, const StreamRecord& record) { OnFinished(record); };
     events.on_engine_failure = [this](const absl::Status& status) {

@@ -15,6 +15,7 @@ bool Limiter::Fits(const RequestCost& cost) const {
 
 void Limiter::Admit(Id id, const RequestCost& cost) {
   admitted_[id] = {cost, false};
+  ++computing_;
   prompt_tokens_ += cost.prompt_tokens;
   kv_tokens_ += cost.prompt_tokens + cost.output_tokens;
 }
@@ -36,6 +37,7 @@ int64_t Limiter::PromptComputed(Id id) {
   const auto it = admitted_.find(id);
   if (it == admitted_.end() || it->second.prompt_computed) return 0;
   it->second.prompt_computed = true;
+  --computing_;
   const int64_t tokens = it->second.cost.prompt_tokens;
   prompt_tokens_ -= tokens;
   AdmitWaiting();
@@ -44,7 +46,7 @@ int64_t Limiter::PromptComputed(Id id) {
 
 void Limiter::Leave(Id id) {
   if (const auto it = admitted_.find(id); it != admitted_.end()) {
-    if (!it->second.prompt_computed) prompt_tokens_ -= it->second.cost.prompt_tokens;
+    if (!it->second.prompt_computed) --computing_, prompt_tokens_ -= it->second.cost.prompt_tokens;
     kv_tokens_ -= it->second.cost.prompt_tokens + it->second.cost.output_tokens;
     admitted_.erase(it);
   } else {

@@ -65,6 +65,7 @@ class Limiter {
 
   const Budgets& budgets() const { return budgets_; }
   int in_flight() const { return static_cast<int>(admitted_.size()); }
+  int decoding() const { return in_flight() - computing_; }  // admitted, prompt computed
   int queued() const { return static_cast<int>(waiting_.size()); }
   int64_t prompt_tokens() const { return prompt_tokens_; }
   int64_t kv_tokens() const { return kv_tokens_; }
@@ -90,6 +91,7 @@ class Limiter {
   Id next_id_ = 1;
   absl::flat_hash_map<Id, Admitted> admitted_;
   std::deque<Waiting> waiting_;
+  int computing_ = 0;  // of those admitted, whose prompt is not computed
   int64_t prompt_tokens_ = 0;
   int64_t kv_tokens_ = 0;
 };

@@ -257,12 +257,12 @@ bool Tuner::tracking() const {
   return users_admitted_ && options_.mode == TuningMode::kAuto && science_->tracker != nullptr;
 }
 
-void Tuner::OnPromptComputed(int prompt_tokens) {
-  if (tracking()) science_->tracker->OnPromptComputed(prompt_tokens);
+void Tuner::OnPromptComputed(int prompt_tokens, int decoding) {
+  if (tracking()) science_->tracker->OnPromptComputed(prompt_tokens, decoding);
 }
 
-void Tuner::OnTokens(int tokens, double gap_ms, int in_flight) {
-  if (tracking()) science_->tracker->OnTokens(tokens, gap_ms, in_flight);
+void Tuner::OnTokens(int tokens, double gap_ms, int decoding, int in_flight) {
+  if (tracking()) science_->tracker->OnTokens(tokens, gap_ms, decoding, in_flight);
 }
 
 void Tuner::OnStream(const science::TrackedStream& stream) {

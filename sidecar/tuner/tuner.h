@@ -76,8 +76,8 @@ class Tuner {
   TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
 
   // Live traffic, after AdmitUsers. in_flight: user requests holding a permit.
-  void OnPromptComputed(int prompt_tokens);
-  void OnTokens(int tokens, double gap_ms, int in_flight);
+  void OnPromptComputed(int prompt_tokens, int decoding);
+  void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second
 

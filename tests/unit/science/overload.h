@@ -41,8 +41,8 @@ class LiveLimit {
   virtual ~LiveLimit() = default;
   virtual int limit() const = 0;
   virtual void OnAdmitted(int /*prompt_tokens*/, double /*now_s*/) {}
-  virtual void OnFirstToken(int /*prompt_tokens*/, double /*now_s*/) {}
-  virtual void OnTokens(int /*tokens*/, double /*gap_ms*/, int /*in_flight*/, double /*now_s*/) {}
+  virtual void OnFirstToken(int /*prompt_tokens*/, int /*decoding*/, double /*now_s*/) {}
+  virtual void OnTokens(int /*tokens*/, double /*gap_ms*/, int /*decoding*/, int /*in_flight*/, double /*now_s*/) {}
   virtual void OnStream(double /*admitted_s*/, double /*ms_per_token*/, int /*prompt*/, int /*output*/,
                         double /*now_s*/) {}
   virtual void OnTick(int /*in_flight*/, double /*now_s*/) {}
@@ -78,7 +78,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
   if (load.clients == 0) later(random.Exponential(1 / load.rate_per_s), -1);
 
   Held held;
-  int next_id = 0, ticks = 0;
+  int next_id = 0, ticks = 0, decoding = 0;
   double now_s = 0, tick_s = 1, good = 0;
   std::vector<double> latencies;
   while (now_s < load.seconds) {
@@ -117,9 +117,9 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
       if (!delivery.end) {
         if (stream.tokens == 0) {
           stream.first_s = now_s;
-          limit.OnFirstToken(stream.prompt, now_s);
+          limit.OnFirstToken(stream.prompt, decoding++, now_s);
         } else {
-          limit.OnTokens(delivery.tokens, 1000 * (now_s - stream.last_s), static_cast<int>(streams.size()), now_s);
+          limit.OnTokens(delivery.tokens, 1000 * (now_s - stream.last_s), decoding, static_cast<int>(streams.size()), now_s);
         }
         stream.tokens += delivery.tokens;
         stream.last_s = now_s;
@@ -134,6 +134,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
       limit.OnStream(stream.admitted_s, ms, stream.prompt, stream.output, now_s);
       const int client = stream.client;
       streams.erase(delivery.stream);
+      --decoding;
       if (client >= 0) later(now_s, client);
     }
   }

@@ -50,9 +50,11 @@ class TrackedLimit final : public LiveLimit {
  public:
   explicit TrackedLimit(TrackConfig config) : tracker_(std::move(config)) {}
   int limit() const override { return tracker_.limit(); }
-  void OnFirstToken(int prompt_tokens, double) override { tracker_.OnPromptComputed(prompt_tokens); }
-  void OnTokens(int tokens, double gap_ms, int in_flight, double) override {
-    tracker_.OnTokens(tokens, gap_ms, in_flight);
+  void OnFirstToken(int prompt_tokens, int decoding, double) override {
+    tracker_.OnPromptComputed(prompt_tokens, decoding);
+  }
+  void OnTokens(int tokens, double gap_ms, int decoding, int in_flight, double) override {
+    tracker_.OnTokens(tokens, gap_ms, decoding, in_flight);
   }
   void OnStream(double admitted_s, double ms, int, int output, double) override {
     tracker_.OnStream({.admitted_s = admitted_s, .time_per_output_token_ms = ms, .output_tokens = output});
@@ -244,7 +246,7 @@ void Feed(LimitTracker& tracker, int streams, double ms, double& now_s) {
   for (int i = 0; i < streams; ++i) {
     const double admitted_s = now_s;
     now_s += 0.05;
-    tracker.OnTokens(1, 0, tracker.limit());
+    tracker.OnTokens(1, 0, tracker.limit(), tracker.limit());
     tracker.OnStream({.admitted_s = admitted_s, .time_per_output_token_ms = ms, .output_tokens = 64});
   }
 }
@@ -254,7 +256,7 @@ TEST(LimitTrackerTest, StartsWhereTheCalibrationSaysThoughTheModelSaysOtherwise)
   config.believed = config.start = 12;
   LimitTracker tracker(config);
   for (int tick = 1; tick <= 5; ++tick) {
-    tracker.OnTokens(100, 100 * (8 + 1.6 * 12), 12);
+    tracker.OnTokens(100, 100 * (8 + 1.6 * 12), 12, 12);
     EXPECT_EQ(tracker.OnTick(12, tick).limit, 0);
   }
 }
@@ -282,7 +284,7 @@ TEST(LimitTrackerTest, RisesByAnEighthAtMostAtATime) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
   for (int tick = 1; tick <= 40; ++tick) {
     const int before = tracker.limit();
-    tracker.OnTokens(200, 200 * 0.5 * (8 + 1.6 * before), before);
+    tracker.OnTokens(200, 200 * 0.5 * (8 + 1.6 * before), before, before);
     tracker.OnTick(before, tick);
     EXPECT_LE(tracker.limit(), std::max(before + 1, static_cast<int>(before * 1.12)));
   }
@@ -296,7 +298,7 @@ TEST(LimitTrackerTest, ThePromptBudgetFollowsTheLevel) {
   LimitTracker tracker(config);
   EXPECT_NEAR(tracker.PromptBudget(), (450 - 40) / 0.25, 1);
   for (int tick = 1; tick <= 40; ++tick) {  // twice as slow
-    tracker.OnTokens(200, 200 * 2.0 * (8 + 1.6 * tracker.limit()), tracker.limit());
+    tracker.OnTokens(200, 200 * 2.0 * (8 + 1.6 * tracker.limit()), tracker.limit(), tracker.limit());
     tracker.OnTick(tracker.limit(), tick);
   }
   EXPECT_NEAR(tracker.level(), 2, 0.01);
@@ -315,7 +317,7 @@ TEST(LimitTrackerTest, ACeilingCutsToItselfEvenWhereTheModelWouldGoLower) {
 TEST(LimitTrackerTest, IdleTrafficMovesNothing) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
   for (int tick = 1; tick <= 40; ++tick) {
-    tracker.OnTokens(100, 100 * 12.0, 2);
+    tracker.OnTokens(100, 100 * 12.0, 2, 2);
     tracker.OnStream({.admitted_s = tick - 1.0, .time_per_output_token_ms = 12, .output_tokens = 64});
     EXPECT_EQ(tracker.OnTick(2, tick).limit, 0);
   }

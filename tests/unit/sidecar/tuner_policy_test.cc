@@ -27,7 +27,7 @@ TEST_F(TunerPolicyTest, ALowerCeilingHoldsAtOnceAndALiftedOneLetsTheLimitRise) {
   Follow(policy_);
   EXPECT_EQ(tuner_.view().bound_by, "TimePerOutputToken");
   for (int i = 0; i < 60; ++i) {  // full load at the calibrated speed
-    for (int k = 0; k < 60; ++k) tuner_.OnTokens(1, 16 + 2 * world_.limit, world_.limit);
+    for (int k = 0; k < 60; ++k) tuner_.OnTokens(1, 16 + 2 * world_.limit, world_.limit, world_.limit);
     world_.Do(tuner_, tuner_.OnTick(world_.limit, ++world_.now_s));
   }
   EXPECT_NEAR(world_.limit, learned, 1);

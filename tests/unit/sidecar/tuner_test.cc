@@ -73,7 +73,7 @@ TEST(TunerTest, LiveTrafficRaisesTheLimitToNoMoreThanTheKvCachesShare) {
   Tuner tuner(OptionsFor(50));
   world.Do(tuner, tuner.OnEngineReady({.kv_capacity_tokens = 40 * 192}, world.now_s));
   for (int second = 0; second < 60; ++second) {  // full load, far below the target
-    for (int i = 0; i < 60; ++i) tuner.OnTokens(1, 16 + 0.1 * world.limit, world.limit);
+    for (int i = 0; i < 60; ++i) tuner.OnTokens(1, 16 + 0.1 * world.limit, world.limit, world.limit);
     world.Do(tuner, tuner.OnTick(world.limit, ++world.now_s));
     ASSERT_LE(world.limit, 38) << "95 % of 40";
   }
@@ -158,7 +158,7 @@ TEST_F(PeersTest, LiveTrafficRaisesItToThePeersLimitAndThenVouchesForIt) {
   bool early = false;
   for (int second = 0; second < 60; ++second) {
     const double ms = 0.94 * (10 + 2 * world_.limit);
-    for (int i = 0; i < 60; ++i) tuner_->OnTokens(1, ms, world_.limit);
+    for (int i = 0; i < 60; ++i) tuner_->OnTokens(1, ms, world_.limit, world_.limit);
     for (int i = 0; i < 5; ++i) {
       tuner_->OnStream({.admitted_s = world_.now_s, .time_per_output_token_ms = ms, .output_tokens = 64});
     }
