@@ -47,7 +47,8 @@ struct Verdict {
   std::string sentence;
   Tone tone = Tone::kGood;
   double noise = 0;  // from a fixed arm's median throughput to the next block's, share of the median; the worst arm's
-  double goodput_share = 0;  // of the best fixed limit: the median over the rounds, each round's blocks paired
+  double goodput_share =
+      0;  // of the best fixed limit: the median over the rounds, each with what was best in the others
   std::vector<ReportArm> arms;
 };
 

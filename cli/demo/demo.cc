@@ -180,7 +180,7 @@ void FillReport(const Demo& demo, const Verdict& verdict, Report* report) {
                      {"goodput of the best", StrCat(Number(100 * verdict.goodput_share), " %")}};
   report->how.emplace_back("load",
                            "closed loop, three rounds of interleaved blocks, every other one in reverse order; refused "
-                           "clients wait 1 s (Retry-After)");
+                           "clients wait about 1 s (Retry-After)");
   report->how.emplace_back(
       "noise", StrCat("two of three blocks of the same fixed load agree within ", Number(100 * verdict.noise), " %"));
   report->next_commands = {

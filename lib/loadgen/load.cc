@@ -189,8 +189,9 @@ class LoadImpl final : public Load {
 
   void SendNext(int client, bool after_success) {
     if (after_success) return Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1);
-    pauses_[client] = loop_.After(options_.pause_when_refused,
-                                  [this, client] { Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1); });
+    const Duration pause = FromSeconds(Seconds(options_.pause_when_refused) * random_.Uniform(0.5, 1.5));
+    pauses_[client] =
+        loop_.After(pause, [this, client] { Send(PickShape(), client, Now(), /*measured=*/true, /*share=*/1); });
   }
 
   bool EnoughMeasured() const {

@@ -31,7 +31,9 @@ struct LoadOptions {
   int max_requests = 0;  // measured ones, in a closed loop without refusals while others are answered; 0: no such bound
   Duration duration{};   // of the measured part; 0: no such bound. At least one of the two must be given
   Duration timeout = std::chrono::seconds(120);  // of one request; it is then cancelled and recorded as failed
-  Duration pause_when_refused = std::chrono::milliseconds(200);  // of a closed loop's client after a 429
+  // Of a closed loop's client after a 429, in the mean: half to one and a half of it, else all who were refused together come back
+  // together, and what was free in between stays empty.
+  Duration pause_when_refused = std::chrono::milliseconds(200);
   uint64_t seed = 1;
   std::function<void(double fraction)> on_progress;
 };

@@ -13,9 +13,10 @@ constexpr double kLoadedShare = 0.8;      // of the limit in flight, from which 
 constexpr double kLevelShare = 0.5;       // of the limit in flight, from which gaps tell of the level there
 constexpr double kLevelMemory_s = 3;      // of s; a tick is a second
 constexpr int kLeastTokens = 50;          // a tick with fewer tells nothing
-constexpr double kStreamsMemory = 40;     // of μ, σ
+constexpr int kStreamsMemory = 80;        // of a spread, at least
+constexpr int kWavesMemory = 3;           // those in flight together tell little more than one: these times the limit
 constexpr double kPayloadMemory = 50;     // requests; of in and out
-constexpr int kPriorStreams = 10;         // what the calibration counts for in μ, σ
+constexpr int kPriorStreams = 10;         // what the calibration counts for in a spread
 constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first tokens scatter ten times as much
 constexpr double kLeastDeviation = 0.02;
 constexpr double kOutlier = 3;  // deviations; what lies beyond counts as this
@@ -145,18 +146,16 @@ LimitTracker::LimitTracker(TrackConfig config)
       limit_(std::clamp(config_.start, 1, std::max(1, config_.most))),
       payload_(config_.payload),
       recent_(config_.targets.size()) {
-  for (const Target& target : config_.targets) {
-    const double deviation = PriorDeviation(target.metric);
-    spreads_.push_back({.variance = deviation * deviation, .streams = kPriorStreams});
-  }
-  // The calibration has verified its limit; the model alone might say another. Believe the former: shift μ until they agree.
-  double low = -0.5, high = 0.5;
+  for (const Target& target : config_.targets) spreads_.emplace_back(PriorDeviation(target.metric));
+  // The calibration has verified its limit; the model alone might say another. Believe the former: shift the spread until they agree.
+  double low = -0.5, high = 0.5, shifted = 0;
   const int wanted = std::clamp(config_.believed, 1, std::max(1, config_.most));
-  const auto shift = [this](double mean) {
-    for (Spread& spread : spreads_) spread.mean = mean;
+  const auto shift = [this, &shifted](double to) {
+    for (Spread& spread : spreads_) spread.Shift(to - shifted);
+    shifted = to;
     return Best();
   };
-  if (shift(0) == wanted) return;
+  if (Best() == wanted) return;
   for (int i = 0; i < 30; ++i) {
     const double middle = (low + high) / 2;
     (shift(middle) >= wanted ? low : high) = middle;
@@ -164,19 +163,60 @@ LimitTracker::LimitTracker(TrackConfig config)
   shift(low);
 }
 
+LimitTracker::Spread::Spread(double deviation) {
+  for (int i = 0; i < kPriorStreams; ++i) values_.push_back(deviation * NormalQuantile((i + 0.5) / kPriorStreams));
+  Summarize();
+}
+
+void LimitTracker::Spread::Add(double value, size_t memory) {
+  values_.push_back(std::clamp(value, mean_ - kOutlier * deviation_, mean_ + kOutlier * deviation_));
+  while (values_.size() > memory) values_.pop_front();
+  Summarize();
+}
+
+void LimitTracker::Spread::Shift(double by) {
+  for (double& value : values_) value += by;
+  mean_ += by;
+}
+
+void LimitTracker::Spread::Summarize() {
+  const auto count = static_cast<double>(values_.size());
+  double sum = 0, squares = 0;
+  for (const double value : values_) sum += value;
+  mean_ = sum / count;
+  for (const double value : values_) squares += std::pow(value - mean_, 2);
+  deviation_ = std::max(kLeastDeviation, std::sqrt(squares / count));
+  smoothing_ =
+      std::max(kLeastDeviation,
+               0.6 * deviation_ * std::pow(count, -0.2));  // two thirds of Silverman's rule: not to blur the upper end
+}
+
+double LimitTracker::Spread::ShareBelow(double value) const {
+  double share = 0;
+  for (const double own : values_) share += Normal((value - own) / smoothing_);
+  return share / static_cast<double>(values_.size());
+}
+
+double LimitTracker::Spread::Quantile(double share) const {
+  double low = mean_ - 10 * deviation_, high = mean_ + 10 * deviation_;
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (ShareBelow(middle) < share ? low : high) = middle;
+  }
+  return high;
+}
+
 double LimitTracker::ModelMs(LatencyMetric metric, double concurrency) const {
   return level_ * config_.model.LatencyMs(metric, concurrency, payload_);
 }
 
 double LimitTracker::QuantileRatio(size_t target) const {
-  const Spread& spread = spreads_[target];
-  return std::exp(spread.mean + NormalQuantile(config_.targets[target].quantile) * std::sqrt(spread.variance));
+  return std::exp(spreads_[target].Quantile(config_.targets[target].quantile));
 }
 
 double LimitTracker::Attainment(size_t target, double concurrency) const {
   const Target& t = config_.targets[target];
-  const Spread& spread = spreads_[target];
-  return Normal((std::log(t.target_ms / ModelMs(t.metric, concurrency)) - spread.mean) / std::sqrt(spread.variance));
+  return spreads_[target].ShareBelow(std::log(t.target_ms / ModelMs(t.metric, concurrency)));
 }
 
 double LimitTracker::LeastAttainment(double concurrency) const {
@@ -257,13 +297,8 @@ void LimitTracker::OnStream(const TrackedStream& stream) {
       if (recent_[i].size() > kMostRecent) recent_[i].pop_front();
     }
     if (promise == nullptr) continue;
-    Spread& spread = spreads_[i];
-    const double bound = kOutlier * std::sqrt(spread.variance);
-    const double error = std::clamp(std::log(value / promise->ms[i]) - spread.mean, -bound, bound);
-    const double weight = 1 / std::min<double>(kStreamsMemory, ++spread.streams);
-    spread.mean += weight * error;
-    spread.variance += weight * (error * error - spread.variance);
-    spread.variance = std::max(spread.variance, kLeastDeviation * kLeastDeviation);
+    const int memory = std::max(kStreamsMemory, kWavesMemory * limit_);
+    spreads_[i].Add(std::log(value / promise->ms[i]), static_cast<size_t>(memory));
   }
 }
 
@@ -303,7 +338,7 @@ TrackMove LimitTracker::MoveTo(int limit, const std::string& reason, std::string
 TrackMove LimitTracker::Retarget(std::vector<Target> targets, int most, std::optional<Payload> workload, double now_s) {
   std::vector<Spread> spreads;
   for (const Target& target : targets) {
-    Spread spread{.mean = 0, .variance = std::pow(PriorDeviation(target.metric), 2), .streams = kPriorStreams};
+    Spread spread(PriorDeviation(target.metric));
     for (size_t i = 0; i < config_.targets.size(); ++i) {
       if (config_.targets[i].metric == target.metric) spread = spreads_[i];
     }
@@ -336,7 +371,7 @@ TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
       return absl::StrFormat(
           "the engine takes %.2f of its calibrated time; %d at once: %s %.1f ms in the mean, %.0f %% of requests "
           "within %.0f ms",
-          level_, best, std::string(NameOf(target.metric)), std::exp(spreads_[0].mean) * ModelMs(target.metric, best),
+          level_, best, std::string(NameOf(target.metric)), std::exp(spreads_[0].mean()) * ModelMs(target.metric, best),
           100 * Attainment(0, best), target.target_ms);
     };
     if (best < limit_ * (1 - kDeadBand)) {

@@ -5,7 +5,8 @@
 //   s          level against the calibration: the gaps of the last seconds over Σ f(n) of their tokens + Σ p·n of the prompt tokens
 //              among them, so waves of prompts are no change of speed; long before a finished stream could tell
 //   model      T(K) = s·(f(K) + p·in·(K − 1)/out)         mean time per output token at K; in, out: means of live requests
-//   spread     ln(measured / T at admission) ~ N(μ, σ²)   of each finished stream; drift during its life is in σ
+//   spread     ln(measured / T at admission)      of the last finished streams, smoothed a little; drift during their lives is in it.
+//              Requests that come in waves differ widely, yet none is far above T: a normal distribution would invent some
 //   limit      the K with the most expected goodput, X(K)·P(every target holds), among those where each holds at its
 //              quantile; below the calibrated limit only if a target asks for it, for X's small differences are noise
 //   guard      always on, trusts no model: the quantile of the last streams above 1.05·target cuts K by up to a quarter
@@ -97,13 +98,23 @@ class LimitTracker {
   int64_t PromptBudget() const;
   double level() const { return level_; }  // s
   const Payload& payload() const { return payload_; }
-  // exp(μ + z·σ): a target's metric at its quantile over level·model.
+  // A target's metric at its quantile over level·model.
   double QuantileRatio(size_t target) const;
 
  private:
-  struct Spread {  // of ln(measured / model)
-    double mean = 0, variance = 0;
-    int streams = 0;
+  class Spread {  // of ln(measured / model)
+   public:
+    explicit Spread(double deviation);  // what a calibration is worth: a few streams, around the model
+    void Add(double value, size_t memory);
+    void Shift(double by);
+    double mean() const { return mean_; }
+    double ShareBelow(double value) const;
+    double Quantile(double share) const;
+
+   private:
+    void Summarize();
+    std::deque<double> values_;
+    double mean_ = 0, deviation_ = 0, smoothing_ = 0;
   };
   struct Promise {  // what the model said at a tick, per target
     double at_s;

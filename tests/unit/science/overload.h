@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <utility>
@@ -29,9 +30,9 @@ struct Load {
 };
 
 struct Held {
-  double goodput = 0;  // tokens per second of requests that held the target
-  double p90_ms = 0;   // of admitted requests
-  double mean_limit = 0;
+  double goodput = 0;                          // tokens per second of requests that held the target
+  double p90_ms = 0;                           // of admitted requests
+  double mean_limit = 0, limit_deviation = 0;  // over the ticks
   int admitted = 0, refused = 0;
 };
 
@@ -79,7 +80,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
 
   Held held;
   int next_id = 0, ticks = 0, decoding = 0;
-  double now_s = 0, tick_s = 1, good = 0;
+  double now_s = 0, tick_s = 1, good = 0, squares = 0;
   std::vector<double> latencies;
   while (now_s < load.seconds) {
     const double wake_s = wakes.empty() ? 1e18 : wakes.front().first;
@@ -88,7 +89,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
       now_s = tick_s;
       tick_s += 1;
       limit.OnTick(static_cast<int>(streams.size()), now_s);
-      held.mean_limit += limit.limit(), ++ticks;
+      held.mean_limit += limit.limit(), squares += std::pow(limit.limit(), 2), ++ticks;
       continue;
     }
     if (wake_s <= event_s) {
@@ -119,7 +120,8 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
           stream.first_s = now_s;
           limit.OnFirstToken(stream.prompt, decoding++, now_s);
         } else {
-          limit.OnTokens(delivery.tokens, 1000 * (now_s - stream.last_s), decoding, static_cast<int>(streams.size()), now_s);
+          limit.OnTokens(delivery.tokens, 1000 * (now_s - stream.last_s), decoding, static_cast<int>(streams.size()),
+                         now_s);
         }
         stream.tokens += delivery.tokens;
         stream.last_s = now_s;
@@ -142,6 +144,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
   if (!latencies.empty()) held.p90_ms = latencies[static_cast<size_t>(0.9 * static_cast<double>(latencies.size()))];
   held.goodput = good / (load.seconds - load.warm_s);
   held.mean_limit /= std::max(1, ticks);
+  held.limit_deviation = std::sqrt(std::max(0.0, squares / std::max(1, ticks) - std::pow(held.mean_limit, 2)));
   return held;
 }
 

@@ -66,7 +66,7 @@ class TrackedLimit final : public LiveLimit {
 };
 
 struct Outcome {
-  double goodput = 0, p90_ms = 0, limit = 0;  // means over the seeds
+  double goodput = 0, p90_ms = 0, limit = 0, deviation = 0;  // means over the seeds
 };
 
 template <typename MakeLimit>
@@ -77,6 +77,7 @@ Outcome Mean(Load load, MakeLimit make) {
     auto limit = make();
     const Held held = Serve(load, limit);
     mean.goodput += held.goodput / kSeeds, mean.p90_ms += held.p90_ms / kSeeds, mean.limit += held.mean_limit / kSeeds;
+    mean.deviation += held.limit_deviation / kSeeds;
   }
   return mean;
 }

@@ -96,6 +96,24 @@ TEST(DemoVerdictTest, AFixedLoadOfWhichNoTwoBlocksAgreeTellsNothing) {
   }
 }
 
+TEST(DemoVerdictTest, GoodputThatFallsShortInSomeRoundsOnlyTellsNothing) {
+  std::vector<Measured> blocks = Good();
+  blocks[2].tokens_per_second = blocks[6].tokens_per_second = 220;
+  const Verdict verdict = Judge(blocks, 11, 50, 0.9, "ms/token");
+  EXPECT_EQ(verdict.code, kTooNoisy);
+  EXPECT_THAT(verdict.sentence, HasSubstr("the rounds disagree, goodput was 90 to 96 % of the best; stop what"));
+}
+
+// Three loads that are equally good: in each round another one is lucky, and the limit is not to blame.
+TEST(DemoVerdictTest, TheLuckOfOneFixedLoadIsNotHeldAgainstTheLimit) {
+  std::vector<Measured> blocks = Good();
+  for (Measured& block : blocks) block.attainment = block.arm == Arm::kWithout ? 0 : 1, block.tokens_per_second = 236;
+  for (const size_t lucky : {0, 5, 11}) blocks[lucky].tokens_per_second = 255;
+  const Verdict verdict = Judge(blocks, 11, 50, 0.9, "ms/token");
+  EXPECT_EQ(verdict.code, kOk) << verdict.sentence;
+  EXPECT_NEAR(verdict.goodput_share, 1, 0.01);
+}
+
 // What another program on the machine does: everything is 30 % slower for a while.
 TEST(DemoVerdictTest, ASlowSpellInOneRoundChangesNothing) {
   for (size_t begin = 0; begin + 4 <= 12; ++begin) {
