@@ -14,7 +14,7 @@ using science::Median;
 constexpr double kMaxNoise = 0.12;         // repetitions further apart than this tell nothing
 constexpr double kLatencyTolerance = 1.1;  // held under overload: within 10 % of the target
 constexpr double kMinGoodput = 0.95;       // of the best fixed limit
-constexpr double kMinSeconds = 5, kMaxSeconds = 20;
+constexpr double kMinSeconds = 2, kMaxSeconds = 20;
 
 constexpr int kRounds = 3;
 constexpr Arm kFixed[] = {Arm::kReference, Arm::kBelow, Arm::kAbove};

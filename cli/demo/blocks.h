@@ -36,7 +36,7 @@ struct Measured {
 
 // Three rounds of the arms that are compared, every other one in reverse, so that slow drift of the machine falls on all alike; the load
 // without Patella, which is only shown, comes once. A block lasts about three requests, is shortened when the whole would take longer
-// than `budget_s`, but lasts at least 5 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+// than `budget_s`, but lasts at least 2 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
 
 // What a block will take, its warm-up included.

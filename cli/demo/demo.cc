@@ -25,13 +25,13 @@
 namespace patella::cli {
 namespace {
 
-constexpr double kTotalSeconds = 215;  // of the whole demo
-constexpr int kUnlimited = 128;        // the engine's limit without Patella: its own default, TGI's
+constexpr int kUnlimited = 128;  // the engine's limit without Patella: its own default, TGI's
 constexpr auto kGrace = std::chrono::seconds(8);
 
 struct DemoOptions {
   LocalOptions local;
   std::string report_path = "patella-report.html";
+  double seconds = 215;  // of the whole
 };
 
 // The demo in progress.
@@ -136,7 +136,7 @@ std::string NameOf(Arm arm, int concurrency) {
 
 absl::StatusOr<std::vector<Measured>> RunBlocks(Demo& demo) {
   const int output_tokens = demo.local->deployment().spec.workload.output_tokens;
-  const double left_s = kTotalSeconds - Seconds(SteadyClock().Now() - demo.begun) - 10;
+  const double left_s = demo.options.seconds - Seconds(SteadyClock().Now() - demo.begun) - 10;
   const std::vector<Block> blocks = PlanBlocks(demo.view.limit, demo.view.a_ms, demo.view.b_ms, output_tokens, left_s);
   double total_s = 0, done_s = 0;
   for (const Block& block : blocks)
@@ -255,6 +255,9 @@ CLI::App* AddDemo(CLI::App& app, int* exit_code) {
       "  patella demo -f deploy/samples/smollm2.yaml --report report.html");
   demo->add_option("-f,--file", options->local.file, "an InferenceDeployment, YAML or JSON")->required();
   demo->add_option("--report", options->report_path, "the HTML report's path")->capture_default_str();
+  demo->add_option("--seconds", options->seconds, "how long the whole may take; the shorter, the less it can tell")
+      ->check(CLI::Range(30.0, 3600.0))
+      ->capture_default_str();
   demo->add_option("--listen", options->local.listen, "address for clients; port 0: chosen by the kernel")
       ->capture_default_str();
   demo->add_option("--admin", options->local.admin, "address for metrics, health and the status page")

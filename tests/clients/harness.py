@@ -140,9 +140,9 @@ def processes_with(text: str) -> list[int]:
 
 
 class Up:
-    """`patella up` with the sample changed by (pattern, replacement) pairs."""
+    """`patella up`, or another command that takes the same, with the sample changed by (pattern, replacement) pairs."""
 
-    def __init__(self, *changes, model: pathlib.Path = MODEL, listen=None, arguments=()):
+    def __init__(self, *changes, model: pathlib.Path = MODEL, listen=None, arguments=(), command="up"):
         text = SAMPLE.read_text().replace("file://SmolLM2-135M-Instruct.Q4_1.gguf", f"file://{model}")
         for pattern, replacement in changes:
             text, n = re.subn(pattern, replacement, text)
@@ -156,7 +156,7 @@ class Up:
             self.ports[0] = listen
         name, value = self.mark.split("=")
         self.process = subprocess.Popen(
-            [BIN / "patella", "up", "-f", self.yaml, "--listen", f"127.0.0.1:{self.ports[0]}",
+            [BIN / "patella", command, "-f", self.yaml, "--listen", f"127.0.0.1:{self.ports[0]}",
              "--admin", f"127.0.0.1:{self.ports[1]}", *arguments],
             env={**os.environ, name: value}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
