@@ -26,8 +26,7 @@ constexpr char kFooter[] =
     "  patella tune http://127.0.0.1:3000 --target tpot:p90:50ms\n"
     "  patella tune http://127.0.0.1:8000 --target tpot:p90:50ms,ttft:p90:1s --input-tokens 512 --html report.html\n"
     "  patella tune http://127.0.0.1:3000                      without a target: the half-latency knee\n\n"
-    "Exit codes: 4 when one request alone already misses a target, 5 when no verified limit was found, 6 when the "
-    "machine is too noisy to tell.";
+    "A target is impossible when one request alone already misses it, and missed when no limit was found that held.";
 
 constexpr double kGrace_s = 5;  // beyond the budget, for the calibration to end by itself
 

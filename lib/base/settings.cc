@@ -232,8 +232,12 @@ std::string SettingsHelp(std::string_view program, std::string_view summary, std
   std::string text =
       StrCat(program, ": ", summary, "\n\nSettings: flag or environment variable, of which the flag wins.\n\n");
   for (const Setting& setting : list) {
-    StrAppend(&text, "  ", FlagOf(setting.name), "  ", setting.name);
-    for (const std::string& alias : setting.aliases) StrAppend(&text, ", ", alias);
+    std::string flags = FlagOf(setting.name), names = setting.name;
+    for (const std::string& alias : setting.aliases) {
+      StrAppend(&flags, ", ", FlagOf(alias));
+      StrAppend(&names, ", ", alias);
+    }
+    StrAppend(&text, "  ", flags, "  ", names);
     StrAppend(&text, "\n      ", setting.help, "\n      ", Expected(setting));
     if (setting.required) StrAppend(&text, "; required");
     if (!setting.fallback.empty() && !setting.secret) StrAppend(&text, "; default ", setting.fallback);
