@@ -40,6 +40,8 @@ struct KneeEstimate {
   bool at_cap = false;  // the definition asks for more than fits
 };
 
+inline constexpr double kPlatformTimeout_s = 60;  // what platforms commonly give a request
+
 struct KneeInputs {
   double target_ms = kInfinity;  // mean, on the latency that the law describes; infinity: no latency target
   double utilization = 0.7;

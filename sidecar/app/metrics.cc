@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "lib/metrics/metrics.h"
 #include "sidecar/proxy/proxy.h"
@@ -42,6 +44,18 @@ struct SidecarMetrics::Impl {
     targets = wanted;
   }
 
+  // A definition that no longer applies (the last target was taken away) leaves no knee behind either.
+  void Show(const std::vector<KneeView>& knees) {
+    std::set<std::string> gone = std::exchange(definitions, {});
+    for (const KneeView& knee : knees) {
+      all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+      definitions.insert(knee.definition);
+      gone.erase(knee.definition);
+    }
+    for (const std::string& definition : gone)
+      all.RemoveGauge("patella_knee_concurrency", {{"definition", definition}});
+  }
+
   metrics::Metrics all;
   metrics::Counter admitted =
       all.GetCounter("patella_admission_total", {{"outcome", "admitted"}, {"reason", "permit"}});
@@ -65,6 +79,7 @@ struct SidecarMetrics::Impl {
   std::vector<TargetView> targets;           // as last followed
   std::map<std::string, double> attainment;  // by the target's name
   std::string bound_by;                      // as last exported
+  std::set<std::string> definitions;         // of the knees last exported
 };
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
@@ -142,8 +157,7 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   for (const auto& [name, value] : {std::pair{"a_ms", tuner.a_ms}, {"b_ms", tuner.b_ms}, {"cap", tuner.cap}}) {
     m.all.GetGauge("patella_curve_parameter", {{"name", name}}).Set(value);
   }
-  for (const KneeView& knee : tuner.knees)
-    m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  m.Show(tuner.knees);
   m.Follow(tuner.targets);
   for (const TargetView& target : tuner.targets) {
     m.all.GetGauge("patella_slo_target_seconds", {{"slo", NameOf(target)}}).Set(target.target_ms / 1e3);

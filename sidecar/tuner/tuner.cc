@@ -48,7 +48,12 @@ void Tuner::ShowOptions() {
 
 void Tuner::ShowKnees() {
   view_.knees.clear();
-  science::KneeInputs inputs{.utilization = options_.knee_utilization, .kv_cap = view_.cap};
+  const science::KneeInputs inputs{
+      .target_ms = science::TightestMsPerToken(TargetsOf(options_), options_.output_tokens),
+      .utilization = options_.knee_utilization,
+      .kv_cap = view_.cap,
+      .timeout_s = science::kPlatformTimeout_s,
+      .output_tokens = options_.output_tokens};
   for (const auto& knee : science::AllKnees({.a_ms = view_.a_ms, .b_ms = view_.b_ms, .cap = view_.cap}, inputs)) {
     view_.knees.push_back({std::string(science::NameOf(knee.definition)), knee.concurrency, knee.utilization});
   }
@@ -181,7 +186,7 @@ void Tuner::FollowKnee(double now_s) {
                                                                      .end_to_end = curve,
                                                                      .output_tokens = options_.output_tokens,
                                                                      .kv_capacity = science::kKvShare * view_.cap,
-                                                                     .timeout_s = kTimeout_s,
+                                                                     .timeout_s = science::kPlatformTimeout_s,
                                                                      .ceiling = science_->ceiling,
                                                                      .knee = KneeOf(options_.knee_definition),
                                                                      .knee_utilization = options_.knee_utilization});

@@ -34,8 +34,6 @@ inline science::KneeDefinition KneeOf(const std::string& name) {
   return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
 }
 
-inline constexpr double kTimeout_s = 60;  // what platforms commonly give a request
-
 inline int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
 
 }  // namespace patella::sidecar

@@ -93,7 +93,7 @@ TunerActions Tuner::BeginCalibration() {
                                  .ceiling = science_->ceiling,
                                  .kv_capacity = view_.cap,
                                  .max_total_tokens = facts_.max_total_tokens,
-                                 .timeout_s = kTimeout_s,
+                                 .timeout_s = science::kPlatformTimeout_s,
                                  .max_seconds = std::max(1.0, options_.max_calibration_s),
                                  .seed = options_.seed});
   return {RunProbe{science_->calibration.get(), options_.max_calibration_s + kGrace_s}};

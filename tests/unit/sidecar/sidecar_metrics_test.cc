@@ -80,6 +80,19 @@ TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeen
   }
 }
 
+TEST(SidecarMetricsTest, AKneeWhoseDefinitionNoLongerAppliesIsGone) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.knees = {{.definition = "LatencyTarget", .concurrency = 17}, {.definition = "Timeout", .concurrency = 375}};
+  const std::string before = metrics.Text(tuner, {});
+  EXPECT_THAT(before, HasSubstr(Series("patella_knee_concurrency", R"(definition="LatencyTarget")", "17")));
+  EXPECT_THAT(before, HasSubstr(Series("patella_knee_concurrency", R"(definition="Timeout")", "375")));
+  tuner.knees.erase(tuner.knees.begin());
+  const std::string after = metrics.Text(tuner, {});
+  EXPECT_THAT(after, Not(HasSubstr("LatencyTarget")));
+  EXPECT_THAT(after, HasSubstr(R"(definition="Timeout")"));
+}
+
 TEST(SidecarMetricsTest, WhatBindsTheLimitIsOneSeriesThatIs1) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;

@@ -77,6 +77,25 @@ TEST_F(TunerPolicyTest, WithoutATargetTheKneeThatIsAskedForStandsInForIt) {
   EXPECT_NEAR(world_.limit, 9, 2) << "the target binds again";
 }
 
+TEST_F(TunerPolicyTest, TheKneesByTargetAndTimeoutAreShownAndFollowTheTargets) {
+  const auto knee = [this](const std::string& definition) {
+    for (const KneeView& k : tuner_.view().knees) {
+      if (k.definition == definition) return k.concurrency;
+    }
+    return 0.0;
+  };
+  const double a = tuner_.view().a_ms, b = tuner_.view().b_ms, cap = tuner_.view().cap;
+  EXPECT_NEAR(knee("LatencyTarget"), (50 - a) / b, 1e-9);
+  EXPECT_NEAR(knee("Timeout"), 0.8 * 60 * (1000 * cap / (a + b * cap)) / 64, 1e-6);
+  policy_.targets[0].target_ms = 35;
+  Follow(policy_);
+  EXPECT_NEAR(knee("LatencyTarget"), (35 - a) / b, 1e-9);
+  policy_.targets.clear();
+  Follow(policy_);
+  EXPECT_EQ(knee("LatencyTarget"), 0) << "there is no target";
+  EXPECT_GT(knee("Timeout"), 0);
+}
+
 TEST_F(TunerPolicyTest, LongerPromptsAreReckonedIntoTheLimitWithoutAProbe) {
   const int probes = world_.probes, learned = world_.limit;
   const double peak = tuner_.view().points.back().tokens_per_second;
