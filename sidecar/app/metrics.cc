@@ -20,10 +20,15 @@ constexpr std::array kTargetGauges = {"patella_slo_attainment_ratio", "patella_s
                                       "patella_slo_target_seconds"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
-bool Meets(const StreamRecord& record, const TargetView& target) {
-  if (target.metric == "TimePerOutputToken")
-    return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
-  if (target.metric == "TimeToFirstToken") return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
+bool Meets(const StreamRecord& record, const science::Target& target) {
+  switch (target.metric) {
+    case science::LatencyMetric::kTimePerOutputToken:
+      return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
+    case science::LatencyMetric::kTimeToFirstToken:
+      return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
+    case science::LatencyMetric::kEndToEnd:
+      break;
+  }
   return record.end_to_end_ms <= target.target_ms;
 }
 
@@ -34,9 +39,9 @@ struct SidecarMetrics::Impl {
 
   // The gauges are of these targets alone. One that is gone, or was changed, would leave a figure behind that stands still, and an alert
   // on it would never clear.
-  void Follow(const std::vector<TargetView>& wanted) {
+  void Follow(const std::vector<science::Target>& wanted) {
     if (wanted == targets) return;
-    for (const TargetView& target : targets) {
+    for (const science::Target& target : targets) {
       if (std::find(wanted.begin(), wanted.end(), target) != wanted.end()) continue;
       for (const char* gauge : kTargetGauges) all.RemoveGauge(gauge, {{"slo", NameOf(target)}});
       attainment.erase(NameOf(target));
@@ -76,7 +81,7 @@ struct SidecarMetrics::Impl {
   metrics::Gauge inflight = all.GetGauge("patella_inflight");
   metrics::Gauge queue = all.GetGauge("patella_queue");
   metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
-  std::vector<TargetView> targets;           // as last followed
+  std::vector<science::Target> targets;      // as last followed
   std::map<std::string, double> attainment;  // by the target's name
   std::string bound_by;                      // as last exported
   std::set<std::string> definitions;         // of the knees last exported
@@ -113,7 +118,7 @@ void SidecarMetrics::OnTokens(int tokens, double gap_ms) {
   for (int i = 0; gap_ms > 0 && i < std::min(tokens, 16); ++i) impl_->gap.Observe(gap_ms / 1e3 / tokens);
 }
 
-void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<TargetView>& targets) {
+void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<science::Target>& targets) {
   Impl& m = *impl_;
   m.prompt_tokens.Add(record.prompt_tokens);
   m.cached_tokens.Add(record.cached_tokens);
@@ -126,7 +131,7 @@ void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<Ta
   if (record.time_per_output_token_ms > 0) m.per_token.Observe(record.time_per_output_token_ms / 1e3);
   m.Follow(targets);
   bool all = true;
-  for (const TargetView& target : targets) {
+  for (const science::Target& target : targets) {
     const bool met = Meets(record, target);
     all = all && met;
     double& share = m.attainment.try_emplace(NameOf(target), 1.0).first->second;
@@ -159,7 +164,7 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   }
   m.Show(tuner.knees);
   m.Follow(tuner.targets);
-  for (const TargetView& target : tuner.targets) {
+  for (const science::Target& target : tuner.targets) {
     m.all.GetGauge("patella_slo_target_seconds", {{"slo", NameOf(target)}}).Set(target.target_ms / 1e3);
     m.all.GetGauge("patella_slo_target_ratio", {{"slo", NameOf(target)}}).Set(target.quantile);
   }

@@ -133,7 +133,7 @@ class SidecarImpl final : public Sidecar {
                       .admitted_total = proxy_->admitted_total(),
                       .rejected_total = proxy_->rejected_total(),
                       .tokens_per_second = live_.TokensPerSecond(now),
-                      .ms_per_token = live_.MsPerToken(0.5, now),
+                      .ms_per_token = live_.LatencyMs(science::LatencyMetric::kTimePerOutputToken, 0.5, now),
                       .learned = tuner_->learned()};
     report.learned.calibrated_at_s = calibrated_at_s_;
     report.worst_target_ratio = live_.WorstTargetRatio(view.targets, now);
@@ -363,8 +363,8 @@ class SidecarImpl final : public Sidecar {
             .admitted_total = proxy_->admitted_total(),
             .rejected_total = proxy_->rejected_total(),
             .tokens_per_second = live_.TokensPerSecond(now),
-            .p90_ms_per_token = live_.MsPerToken(0.9, now),
-            .p90_ttft_ms = live_.TimeToFirstTokenMs(0.9, now),
+            .p90_ms_per_token = live_.LatencyMs(science::LatencyMetric::kTimePerOutputToken, 0.9, now),
+            .p90_ttft_ms = live_.LatencyMs(science::LatencyMetric::kTimeToFirstToken, 0.9, now),
             .engine_running = engine_stats_.running,
             .engine_waiting = engine_stats_.waiting,
             .kv_tokens_used = engine_stats_.kv_tokens_used,

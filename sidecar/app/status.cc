@@ -14,7 +14,7 @@ json Number(double value) { return std::isfinite(value) ? json(std::round(value 
 
 json Curve(const TunerView& tuner) {
   json points = json::array();
-  for (const PointView& p : tuner.points) {
+  for (const science::CurvePoint& p : tuner.points) {
     points.push_back({{"concurrency", p.concurrency},
                       {"mean_ms_per_token", Number(p.mean_ms_per_token)},
                       {"tokens_per_second", Number(p.tokens_per_second)},
@@ -27,10 +27,11 @@ json Curve(const TunerView& tuner) {
 
 json Lists(const TunerView& tuner) {
   json targets = json::array(), verify = json::array(), knees = json::array();
-  for (const TargetView& t : tuner.targets) {
-    targets.push_back({{"metric", t.metric}, {"quantile", Number(t.quantile)}, {"target_ms", Number(t.target_ms)}});
+  for (const science::Target& t : tuner.targets) {
+    targets.push_back(
+        {{"metric", NameOf(t.metric)}, {"quantile", Number(t.quantile)}, {"target_ms", Number(t.target_ms)}});
   }
-  for (const VerifyView& v : tuner.verify) {
+  for (const science::Verification& v : tuner.verify) {
     verify.push_back({{"concurrency", v.concurrency},
                       {"quantile_ms", Number(v.quantile_ms)},
                       {"mean_ms_per_token", Number(v.mean_ms_per_token)},

@@ -53,17 +53,19 @@ TEST_F(TunerPolicyTest, WhatIsTheSameChangesNothing) {
 }
 
 TEST_F(TunerPolicyTest, WithoutATargetTheKneeThatIsAskedForStandsInForIt) {
+  using science::KneeDefinition;
   policy_.targets.clear();
   const double a_over_b = tuner_.view().a_ms / tuner_.view().b_ms;
-  for (const auto& [definition, utilization, knee] :
-       {std::tuple("Kleinrock", 0.7, a_over_b), std::tuple("HalfLatency", 0.7, 2.513 * a_over_b),
-        std::tuple("Utilization", 0.6, 1.5 * a_over_b)}) {
+  for (const auto& [definition, utilization, knee] : {std::tuple(KneeDefinition::kKleinrock, 0.7, a_over_b),
+                                                      std::tuple(KneeDefinition::kHalfLatency, 0.7, 2.513 * a_over_b),
+                                                      std::tuple(KneeDefinition::kUtilization, 0.6, 1.5 * a_over_b)}) {
+    const std::string name(NameOf(definition));
     policy_.knee_definition = definition;
     policy_.knee_utilization = utilization;
     Follow(policy_);
-    EXPECT_EQ(world_.limit, static_cast<int>(knee)) << definition;
+    EXPECT_EQ(world_.limit, static_cast<int>(knee)) << name;
     EXPECT_EQ(tuner_.view().bound_by, "Knee");
-    EXPECT_NE(tuner_.view().decisions.back().evidence.find(definition), std::string::npos);
+    EXPECT_NE(tuner_.view().decisions.back().evidence.find(name), std::string::npos);
   }
   policy_.ceiling = 3;
   Follow(policy_);
@@ -133,7 +135,7 @@ TEST_F(TunerPolicyTest, AdviceFollowsTheTargetsAndTheCeilingIsEnforced) {
 }
 
 TEST_F(TunerPolicyTest, OffEnforcesNoPromptBudget) {
-  policy_.targets.push_back({"TimeToFirstToken", 0.9, 500});
+  policy_.targets.push_back({science::LatencyMetric::kTimeToFirstToken, 0.9, 500});
   Follow(policy_);
   EXPECT_GT(world_.prompt_tokens, 0);
   policy_.mode = TuningMode::kOff;
