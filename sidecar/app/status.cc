@@ -1,5 +1,6 @@
 #include "sidecar/app/status.h"
 
+#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -48,8 +49,7 @@ json Lists(const TunerView& tuner) {
 
 }  // namespace
 
-std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s,
-                       std::chrono::system_clock::time_point wall_now) {
+std::string StatusJson(const TunerView& tuner, const std::vector<Decision>& decisions, const LiveView& live) {
   json status = Lists(tuner);
   status["state"] = NameOf(tuner.state);
   status["message"] = tuner.message;
@@ -82,10 +82,10 @@ std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_
                       {"kv_tokens_used", live.kv_tokens_used},
                       {"kv_tokens_capacity", live.kv_tokens_capacity}};
   status["decisions"] = json::array();
-  for (const Decision& d : tuner.decisions) {
-    const auto ago = std::chrono::duration_cast<std::chrono::system_clock::duration>(
-        std::chrono::duration<double>(now_s - d.time_s));
-    status["decisions"].push_back({{"time", Rfc3339(wall_now - ago)},
+  for (const Decision& d : decisions) {
+    const auto since_epoch =
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::duration<double>(d.time_s));
+    status["decisions"].push_back({{"time", Rfc3339(std::chrono::system_clock::time_point(since_epoch))},
                                    {"what", d.what},
                                    {"from", Number(d.from)},
                                    {"to", Number(d.to)},

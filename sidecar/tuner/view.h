@@ -37,7 +37,7 @@ struct KneeView {
 };
 
 struct Decision {
-  double time_s = 0;  // on the monotonic clock
+  double time_s = 0;  // on the tuner's clock; since the epoch where it is told (sidecar/app/decision_log.h)
   std::string what;   // "limit"
   double from = 0, to = 0;
   std::string reason;    // one word: the label of patella_decisions_total
