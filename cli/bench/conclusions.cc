@@ -33,8 +33,6 @@ std::string KneeMeaning(science::KneeDefinition definition, const science::KneeI
     case kTimeout:
       return StrCat("so many still end within ", Number(inputs.timeout_s),
                     " s, what platforms commonly give a request");
-    case kKneedle:
-      break;  // not of the law
   }
   return "";
 }

@@ -208,9 +208,6 @@ class Program {
 
 absl::Status Serve(const Settings& settings, const std::string& version) {
   PATELLA_RETURN_IF_ERROR(SetLogLevel(settings.String("LOG_LEVEL")));
-  if (settings.String("MODEL_ID").empty()) {
-    return absl::InvalidArgumentError("MODEL_ID is not set: give the path of a .gguf file (--model-id FILE)");
-  }
   return Program(settings, version).Run();
 }
 
