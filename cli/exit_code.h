@@ -18,6 +18,12 @@ enum ExitCode {
   kInterrupted = 130,  // Ctrl-C
 };
 
+// The same list in the help of `patella` and of each of its commands.
+inline constexpr char kExitCodesHelp[] =
+    "Exit codes: 0 good, 1 internal error, 2 wrong usage, 3 nobody answers, 4 target impossible, 5 target missed, 6 "
+    "machine too "
+    "noisy,\n7 server refuses, 8 took too long, 130 interrupted.";
+
 ExitCode ExitCodeOf(const absl::Status& status);
 
 }  // namespace patella::cli

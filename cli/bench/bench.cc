@@ -23,8 +23,8 @@ constexpr char kFooter[] =
     "Reading the table: `±95%` is the interval of tok/s; `tpot` is the time per output token without the first; "
     "`Little` is tok/s times\n"
     "latency over concurrency: far from 1, the figures do not fit each other and should not be trusted.\n"
-    "Reading the knees: \"power\" is careful (latency doubled), \"half-latency\" is bold, \"latency target\" is what "
-    "you asked for.";
+    "Reading the knees: Kleinrock is careful (latency doubled), HalfLatency is bold, LatencyTarget is what you asked "
+    "for.";
 
 struct BenchOptions {
   CommonOptions common;
@@ -85,13 +85,11 @@ int RunBench(BenchOptions options) {
   const TimePoint begun = SteadyClock().Now();
   if (absl::Status measured = Measure(options, *session, report); !measured.ok()) return Fail(measured);
   report.law = FitReportLaw(report.points);
-  const int kv = session->server.kv_capacity_tokens / (options.common.input_tokens + options.common.output_tokens);
-  if (report.law) report.knees = KneesOf(*report.law, std::nullopt, kv);
-  if (!session->targets.empty()) {
-    const loadgen::LatencyTarget& first = session->targets.front();
-    report.target = ReportTarget{loadgen::ToText(first), first.target_ms,
-                                 first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
+  if (report.law) {
+    report.knees = KneesOf(*report.law, KneeInputsOf(session->targets, options.common.input_tokens,
+                                                     options.common.output_tokens, session->server.kv_capacity_tokens));
   }
+  report.target = ReportTargetOf(session->targets);
   report.verdict = MeaningOf(report);
   report.how = {{"load from", ThisMachine()},
                 {"took", StrCat(Number(Seconds(SteadyClock().Now() - begun)), " s")},

@@ -14,6 +14,29 @@ science::Law LawOf(const ReportLaw& law) {
   return {.a_ms = law.a_ms, .b_ms = law.b_ms, .cap = law.cap.value_or(science::kInfinity)};
 }
 
+std::string KneeMeaning(science::KneeDefinition definition, const science::KneeInputs& inputs) {
+  using enum science::KneeDefinition;
+  switch (definition) {
+    case kLatencyTarget:
+      return StrCat("the mean reaches the target's ", Number(inputs.target_ms),
+                    " ms per token; a limit that keeps its quantile lies lower");
+    case kHalfLatency:
+      return "latency is twice its mean over all lower throughputs";
+    case kKleinrock:
+      return "throughput over latency is greatest: latency has doubled, half of the top throughput";
+    case kUtilization:
+      return StrCat(Number(100 * inputs.utilization), " % of the throughput that no concurrency exceeds");
+    case kDoublingGain25:
+      return "twice the requests bring less than a quarter more throughput";
+    case kKvCap:
+      return "so many requests of this size fit the server's KV cache";
+    case kTimeout:
+      return StrCat("so many still end within ", Number(inputs.timeout_s),
+                    " s, what platforms commonly give a request");
+  }
+  return "";
+}
+
 }  // namespace
 
 ReportPoint PointOf(const loadgen::LoadSummary& summary, std::string phase) {
@@ -63,32 +86,46 @@ std::optional<ReportLaw> FitReportLaw(const std::vector<ReportPoint>& measured) 
   return ReportLaw{.a_ms = fit->law.a_ms, .b_ms = fit->law.b_ms, .error_ratio = fit->error_ratio};
 }
 
-std::vector<ReportKnee> KneesOf(const ReportLaw& law, std::optional<double> target_limit, int kv_requests) {
+std::optional<ReportTarget> ReportTargetOf(const std::vector<science::Target>& targets) {
+  if (targets.empty()) return std::nullopt;
+  const science::Target& first = targets.front();
+  return ReportTarget{loadgen::ToText(first), first.target_ms,
+                      first.metric == science::LatencyMetric::kTimePerOutputToken};
+}
+
+science::KneeInputs KneeInputsOf(const std::vector<science::Target>& targets, int input_tokens, int output_tokens,
+                                 int kv_tokens) {
+  science::KneeInputs inputs{.target_ms = science::TightestMsPerToken(targets, output_tokens),
+                             .timeout_s = science::kPlatformTimeout_s,
+                             .output_tokens = output_tokens};
+  if (kv_tokens > 0) inputs.kv_cap = static_cast<double>(kv_tokens) / (input_tokens + output_tokens);
+  return inputs;
+}
+
+std::vector<ReportKnee> KneesOf(const ReportLaw& law, const science::KneeInputs& inputs, std::string_view chosen) {
   std::vector<ReportKnee> knees;
-  if (target_limit) {
-    knees.push_back({"Latency target", *target_limit, "the most requests at once that keep every target", true});
-  }
   const science::Law curve = LawOf(law);
-  const auto add = [&](science::KneeDefinition definition, const char* name, const char* meaning) {
-    if (const auto knee = science::Knee(definition, curve, {.utilization = 0.7}))
-      knees.push_back({name, knee->concurrency, meaning});
-  };
   if (!science::BatchingGains(curve)) {
     knees.push_back({"No knee", NAN,
                      "one request alone already uses the machine (a/b < 1): more at once only wait for each other"});
-  } else {
-    add(science::KneeDefinition::kKleinrock, "Power (Kleinrock)",
-        "throughput over latency is greatest: latency has doubled, half of the top throughput");
-    add(science::KneeDefinition::kDoublingGain25, "Doubling gains < 25 %",
-        "twice the requests bring less than a quarter more throughput");
-    add(science::KneeDefinition::kUtilization, "Utilisation 0.7", "70 % of the throughput that no concurrency exceeds");
-    add(science::KneeDefinition::kHalfLatency, "Half-latency", "latency is twice its mean over all lower throughputs");
   }
-  if (kv_requests > 0) {
-    knees.push_back(
-        {"KV cache", static_cast<double>(kv_requests), "so many requests of this size fit the server's KV cache"});
+  for (const science::KneeEstimate& knee : science::AllKnees(curve, inputs)) {
+    const std::string name(science::NameOf(knee.definition));
+    const char* fits = knee.at_cap && knee.definition != science::KneeDefinition::kKvCap
+                           ? "; so many fit the KV cache, it asks for more"
+                           : "";
+    knees.push_back({name, knee.concurrency, KneeMeaning(knee.definition, inputs) + fits, name == chosen});
   }
   return knees;
+}
+
+std::string_view KneeBehind(std::string_view bound_by, science::KneeDefinition asked) {
+  using science::BoundBy, science::KneeDefinition;
+  if (bound_by == NameOf(BoundBy::kTimePerOutputToken) || bound_by == NameOf(BoundBy::kEndToEnd))
+    return NameOf(KneeDefinition::kLatencyTarget);
+  if (bound_by == NameOf(BoundBy::kKvCapacity)) return NameOf(KneeDefinition::kKvCap);
+  if (bound_by == NameOf(BoundBy::kTimeout)) return NameOf(KneeDefinition::kTimeout);
+  return bound_by == NameOf(BoundBy::kKnee) ? NameOf(asked) : "";
 }
 
 std::string MeaningOf(const Report& report) {

@@ -26,9 +26,9 @@ constexpr char kFooter[] =
     "  patella tune http://127.0.0.1:3000 --target tpot:p90:50ms\n"
     "  patella tune http://127.0.0.1:8000 --target tpot:p90:50ms,ttft:p90:1s --input-tokens 512 --html report.html\n"
     "  patella tune http://127.0.0.1:3000                      without a target: the half-latency knee\n\n"
-    "Exit codes: 4 when one request alone already misses a target, 5 when no verified limit was found, 6 when the "
-    "machine is too noisy to tell.";
+    "A target is impossible when one request alone already misses it, and missed when no limit was found that held.";
 
+constexpr auto kKneeWithoutTarget = science::KneeDefinition::kHalfLatency;
 constexpr double kGrace_s = 5;  // beyond the budget, for the calibration to end by itself
 
 struct TuneOptions {
@@ -41,7 +41,7 @@ science::CalibrationConfig ConfigOf(const TuneOptions& options, const Session& s
   science::CalibrationConfig config{.input_tokens = options.common.input_tokens,
                                     .output_tokens = options.common.output_tokens,
                                     .targets = session.targets,
-                                    .knee = science::KneeDefinition::kHalfLatency,
+                                    .knee = kKneeWithoutTarget,
                                     .ceiling = options.max_concurrency,
                                     .max_total_tokens = session.server.max_total_tokens,
                                     .max_seconds = options.max_seconds,
@@ -122,16 +122,13 @@ int Conclude(const TuneOptions& options, const Session& session, const science::
   const science::Fit& fit = result.ramp.fit;
   report.law = ReportLaw{fit.law.a_ms, fit.law.b_ms, std::nullopt, fit.error_ratio};
   if (std::isfinite(fit.law.cap)) report.law->cap = fit.law.cap;
-  if (!session.targets.empty()) {
-    const loadgen::LatencyTarget& first = session.targets.front();
-    report.target = ReportTarget{loadgen::ToText(first), first.target_ms,
-                                 first.metric == loadgen::LatencyMetric::kTimePerOutputToken};
-  }
+  report.target = ReportTargetOf(session.targets);
   if (result.limit > 0) report.limit = result.limit;
   report.bound_by = std::string(science::NameOf(result.bound_by));
-  const int kv = session.server.kv_capacity_tokens / (options.common.input_tokens + options.common.output_tokens);
-  const bool targeted = !session.targets.empty() && report.limit;
-  report.knees = KneesOf(*report.law, targeted ? std::optional<double>(*report.limit) : std::nullopt, kv);
+  report.knees = KneesOf(*report.law,
+                         KneeInputsOf(session.targets, options.common.input_tokens, options.common.output_tokens,
+                                      session.server.kv_capacity_tokens),
+                         report.limit ? KneeBehind(report.bound_by, kKneeWithoutTarget) : "");
   const int64_t tokens = outcome.prompt_tokens + outcome.output_tokens;
   report.how = {{"law", StrCat("a in ", Number(fit.a_ms.low), " … ", Number(fit.a_ms.high), ", b in ",
                                Number(fit.b_ms.low), " … ", Number(fit.b_ms.high), " ms (90 %)")},

@@ -33,7 +33,7 @@ constexpr char kFooter[] =
     "--min-tokens-per-second 8000\n"
     "  patella plan -f deploy/samples/smollm2.yaml        model, workload and objectives from an "
     "InferenceDeployment\n\n"
-    "Exit code 4 if nothing meets all objectives; the nearest that can be met is printed then.";
+    "If nothing meets all objectives (exit code 4), the nearest that can be met is printed.";
 
 struct PlanOptions {
   std::string file, model, output = "table", max_per_hour, max_per_million;

@@ -35,7 +35,7 @@ struct ReportLaw {
 };
 
 struct ReportKnee {
-  std::string definition;  // "Half-latency"
+  std::string definition;  // "HalfLatency": science::NameOf
   double concurrency = 0;
   std::string meaning;  // one sentence
   bool chosen = false;

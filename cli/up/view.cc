@@ -4,6 +4,7 @@
 
 #include "cli/bench/conclusions.h"
 #include "cli/bench/options.h"
+#include "lib/api/to_science.h"
 #include "lib/base/text.h"
 
 namespace patella::cli {
@@ -60,15 +61,6 @@ std::string Spaced(std::string_view camel) {
   return ToLower(out);
 }
 
-std::string KneeMeaning(const std::string& definition) {
-  if (definition == "HalfLatency") return "latency is 3.5 times the unloaded one (Patel's half-latency rule)";
-  if (definition == "DoublingGain25") return "twice the requests give 25 % more throughput";
-  if (definition == "Kleinrock") return "throughput per latency is largest";
-  if (definition == "Utilization") return "the chosen share of the engine's top throughput";
-  if (definition == "KvCapacity") return "requests whose KV cache fits";
-  return "";
-}
-
 }  // namespace
 
 absl::StatusOr<SidecarView> ParseView(std::string_view text) {
@@ -91,8 +83,6 @@ absl::StatusOr<SidecarView> ParseView(std::string_view text) {
     view.verify.push_back({Get(v, "concurrency", 0), Get(v, "quantile_ms", 0.0), Get(v, "mean_ms_per_token", 0.0),
                            Get(v, "tokens_per_second", 0.0), Get(v, "passed", false), Get(v, "requests", 0)});
   }
-  for (const json& k : Objects(root, "knees"))
-    view.knees.push_back({Get(k, "definition", std::string()), Get(k, "concurrency", 0.0)});
   const json calibration = Part(root, "calibration", false);
   view.calibration_tokens = Get(calibration, "tokens", 0L);
   view.calibration_seconds = Get(calibration, "seconds", 0.0);
@@ -100,11 +90,6 @@ absl::StatusOr<SidecarView> ParseView(std::string_view text) {
     view.phases.push_back({Get(p, "phase", std::string()), Get(p, "seconds", 0.0), Get(p, "tokens", 0L)});
   }
   return view;
-}
-
-std::string TargetText(const api::LatencyObjective& objective) {
-  return StrCat("p", Number(100 * api::ToDouble(objective.quantile)), " ", Spaced(api::NameOf(objective.metric)), " ≤ ",
-                objective.target_ms, " ms");
 }
 
 std::string BoundByText(const std::string& bound_by) {
@@ -122,16 +107,17 @@ Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deploym
   report.subtitle = StrCat(spec.workload.input_tokens, " tokens in, ", spec.workload.output_tokens,
                            " out; one ramp of growing concurrency");
   for (const science::CurvePoint& p : view.points) report.points.push_back(RampPoint(p));
-  const bool per_token =
-      !spec.objectives.latency.empty() && spec.objectives.latency[0].metric == api::LatencyMetric::kTimePerOutputToken;
+  const std::vector<science::Target> targets = api::ToTargets(spec.objectives);
+  report.target = ReportTargetOf(targets);
+  const bool per_token = report.target && report.target->per_token;
   for (const science::Verification& v : view.verify) report.points.push_back(VerifyPoint(v, per_token));
-  if (view.b_ms > 0) report.law = ReportLaw{view.a_ms, view.b_ms, view.cap, view.fit_error_ratio};
-  for (const SidecarView::Knee& k : view.knees)
-    report.knees.push_back({k.definition, k.concurrency, KneeMeaning(k.definition), false});
-  if (!spec.objectives.latency.empty()) {
-    const api::LatencyObjective& first = spec.objectives.latency[0];
-    report.target = ReportTarget{TargetText(first), static_cast<double>(first.target_ms),
-                                 first.metric == api::LatencyMetric::kTimePerOutputToken};
+  if (view.b_ms > 0) {
+    report.law = ReportLaw{view.a_ms, view.b_ms, view.cap, view.fit_error_ratio};
+    // The law's own cap is the KV cache's.
+    science::KneeInputs inputs = KneeInputsOf(targets, spec.workload.input_tokens, spec.workload.output_tokens, 0);
+    inputs.utilization = api::ToKneeUtilization(spec.objectives.knee);
+    const auto asked = api::ToKneeDefinition(spec.objectives.knee.definition);
+    report.knees = KneesOf(*report.law, inputs, KneeBehind(view.bound_by, asked));
   }
   report.limit = view.limit;
   report.bound_by = BoundByText(view.bound_by);

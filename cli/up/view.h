@@ -27,11 +27,6 @@ struct SidecarView {
   std::optional<double> cap;
   double fit_error_ratio = 0;
   std::vector<science::Verification> verify;
-  struct Knee {
-    std::string definition;
-    double concurrency = 0;
-  };
-  std::vector<Knee> knees;
   long calibration_tokens = 0;
   double calibration_seconds = 0;
   struct Phase {
@@ -46,9 +41,6 @@ absl::StatusOr<SidecarView> ParseView(std::string_view json);
 
 // Points, law, knees, limit and what binds it, without the load test.
 Report ReportOf(const SidecarView& view, const api::InferenceDeployment& deployment);
-
-// "p90 time per output token ≤ 50 ms".
-std::string TargetText(const api::LatencyObjective& objective);
 
 // "TimePerOutputToken" → "the target for time per output token".
 std::string BoundByText(const std::string& bound_by);

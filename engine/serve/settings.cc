@@ -7,7 +7,7 @@ namespace patella::engine {
 std::span<const Setting> EngineSettings() {
   using enum SettingType;
   static const std::vector<Setting> settings = {
-      {.name = "MODEL_ID", .help = "path of the model, a .gguf file"},
+      {.name = "MODEL_ID", .help = "path of the model, a .gguf file", .required = true},
       {.name = "SERVED_MODEL_NAME", .help = "the model's name in OpenAI's answers; default: the file's name"},
       {.name = "HOSTNAME", .fallback = "127.0.0.1", .help = "address to listen on; 0.0.0.0: all"},
       {.name = "PORT",

@@ -15,6 +15,7 @@
 #include "engine/model/loader.h"
 #include "engine/serve/control.h"
 #include "engine/serve/engine_loop.h"
+#include "engine/serve/kv_tokens.h"
 #include "engine/serve/service.h"
 #include "engine/text/tokenizer.h"
 #include "lib/base/cgroup.h"
@@ -26,8 +27,6 @@ namespace patella::engine {
 namespace {
 
 constexpr int kBlockSize = 16;
-constexpr int64_t kDefaultKvTokens = 32768;
-constexpr double kMostOfMemory = 0.9;  // for a KV cache that was asked for
 
 struct Model {
   std::unique_ptr<GgufFile> file;
@@ -46,34 +45,16 @@ std::string Address(const Settings& settings) {
   return "127.0.0.1";
 }
 
-// Memory that the machine can still give, or what a container's limit leaves beside the weights.
-int64_t FreeBytes(int64_t weights_bytes) {
-  const int64_t limit = CgroupMemoryLimit();
-  const int64_t available = AvailableMemory();
-  return limit == 0 ? available : std::min(available, std::max<int64_t>(0, limit - weights_bytes));
-}
-
-// MAX_BATCH_TOTAL_TOKENS if given and memory holds it, else 32768 or what a quarter of the free memory holds.
-int64_t KvTokens(const Settings& settings, int64_t bytes_per_token, int64_t weights_bytes) {
-  int64_t tokens = settings.Int("MAX_BATCH_TOTAL_TOKENS");
-  const int64_t held = FreeBytes(weights_bytes) / std::max<int64_t>(1, bytes_per_token);
-  if (tokens == 0) {
-    tokens = std::min<int64_t>(kDefaultKvTokens, std::max<int64_t>(2048, held / 4));
-  } else if (const auto most = static_cast<int64_t>(kMostOfMemory * static_cast<double>(held)); tokens > most) {
-    LogWarning("kv_tokens_lowered", {{"MAX_BATCH_TOTAL_TOKENS", tokens}, {"memory_holds", most}});
-    tokens = most;
-  }
-  return std::max<int64_t>(1, tokens / kBlockSize) * kBlockSize;
-}
-
 absl::StatusOr<Model> Load(const Settings& settings) {
   Model model;
   const std::string& path = settings.String("MODEL_ID");
   PATELLA_ASSIGN_OR_RETURN(model.file, GgufFile::Open(path));
   PATELLA_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
   PATELLA_ASSIGN_OR_RETURN(model.info, ReadModelInfo(*model.file));
-  const int64_t kv_tokens =
-      KvTokens(settings, model.info.kv_bytes_per_token, static_cast<int64_t>(model.file->file_size()));
+  const int64_t kv_tokens = KvTokens(settings.Int("MAX_BATCH_TOTAL_TOKENS"), model.info.kv_bytes_per_token, kBlockSize,
+                                     {.available = AvailableMemory(),
+                                      .limit = CgroupMemoryLimit(),
+                                      .weights = static_cast<int64_t>(model.file->file_size())});
   const CpuOptions options{.threads = static_cast<int>(settings.Int("NUM_THREADS")),
                            .kv_tokens = kv_tokens,
                            .block_size = kBlockSize,
@@ -227,9 +208,6 @@ class Program {
 
 absl::Status Serve(const Settings& settings, const std::string& version) {
   PATELLA_RETURN_IF_ERROR(SetLogLevel(settings.String("LOG_LEVEL")));
-  if (settings.String("MODEL_ID").empty()) {
-    return absl::InvalidArgumentError("MODEL_ID is not set: give the path of a .gguf file (--model-id FILE)");
-  }
   return Program(settings, version).Run();
 }
 

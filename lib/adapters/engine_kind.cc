@@ -54,8 +54,6 @@ constexpr std::array<Engine, 4> kEngines = {{
 
 const Engine& EngineOf(EngineKind kind) { return kEngines[static_cast<size_t>(kind)]; }
 
-std::span<const Engine> AllEngines() { return kEngines; }
-
 absl::StatusOr<EngineKind> ParseEngineKind(std::string_view name) {
   std::string known;
   for (const Engine& engine : kEngines) {

@@ -4,7 +4,6 @@
 // own, its events in stream_parser.cc. Thread-safe: constants.
 #pragma once
 
-#include <span>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -32,7 +31,6 @@ struct Engine {
 };
 
 const Engine& EngineOf(EngineKind kind);
-std::span<const Engine> AllEngines();
 
 // Case-insensitive; InvalidArgument lists the names that exist.
 absl::StatusOr<EngineKind> ParseEngineKind(std::string_view name);

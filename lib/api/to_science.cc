@@ -71,6 +71,22 @@ std::vector<science::Target> ToTargets(const ObjectivesSpec& objectives) {
   return targets;
 }
 
+science::KneeDefinition ToKneeDefinition(KneeDefinition definition) {
+  switch (definition) {
+    case KneeDefinition::kHalfLatency:
+      return science::KneeDefinition::kHalfLatency;
+    case KneeDefinition::kKleinrock:
+      return science::KneeDefinition::kKleinrock;
+    case KneeDefinition::kUtilization:
+      break;
+  }
+  return science::KneeDefinition::kUtilization;
+}
+
+double ToKneeUtilization(const KneeObjective& knee) {
+  return knee.utilization.empty() ? science::KneeInputs{}.utilization : ToDouble(knee.utilization);
+}
+
 std::optional<science::Money> ToMoney(const Decimal& dollars) {
   if (dollars.empty()) return std::nullopt;
   const size_t point = dollars.find('.');

@@ -9,6 +9,7 @@
 #include "lib/api/inference_deployment.h"
 #include "lib/science/capacity.h"
 #include "lib/science/cost.h"
+#include "lib/science/knee.h"
 #include "lib/science/plan.h"
 #include "lib/science/verdict.h"
 
@@ -22,6 +23,9 @@ science::Accelerator ToAccelerator(const AcceleratorClass& accelerator);
 absl::StatusOr<science::ModelShape> ToModelShape(const ModelSpec& model);
 
 std::vector<science::Target> ToTargets(const ObjectivesSpec& objectives);
+
+science::KneeDefinition ToKneeDefinition(KneeDefinition definition);
+double ToKneeUtilization(const KneeObjective& knee);  // of the top throughput; science's default where it is not given
 
 // Dollars; what is below a millionth of one is dropped. Nothing where the field is absent.
 std::optional<science::Money> ToMoney(const Decimal& dollars);

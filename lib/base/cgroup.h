@@ -14,7 +14,8 @@ int UsableThreads();
 double CgroupCpuQuota(const std::string& root = "");
 // Likewise the smallest memory limit, bytes (v2 memory.max, v1 memory.limit_in_bytes); 0 if there is none.
 int64_t CgroupMemoryLimit(const std::string& root = "");
-// Bytes that the machine can give without swapping, what caches can give back included (MemAvailable of /proc/meminfo).
+// Bytes that the machine can give without swapping, what caches can give back included (MemAvailable of /proc/meminfo); 0
+// if it does not tell.
 int64_t AvailableMemory(const std::string& root = "");
 
 }  // namespace patella

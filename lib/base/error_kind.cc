@@ -43,12 +43,15 @@ ErrorKind KindOf(const absl::Status& status) {
       return ErrorKind::kNotFound;
     case StatusCode::kOutOfRange:
     case StatusCode::kFailedPrecondition:
+    case StatusCode::kUnimplemented:
       return ErrorKind::kValidation;
     case StatusCode::kAborted:
       return ErrorKind::kGeneration;
     case StatusCode::kResourceExhausted:
       return ErrorKind::kOverloaded;
     case StatusCode::kUnavailable:
+    case StatusCode::kAlreadyExists:
+    case StatusCode::kPermissionDenied:
       return ErrorKind::kUnavailable;
     case StatusCode::kDeadlineExceeded:
       return ErrorKind::kTimeout;

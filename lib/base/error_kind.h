@@ -35,8 +35,9 @@ struct ErrorKindInfo {
 
 const ErrorKindInfo& InfoOf(ErrorKind kind);
 
-// The kind that best fits a Status: ResourceExhausted is overload, Unavailable is unavailable, InvalidArgument a bad
-// request, OutOfRange and FailedPrecondition validation; anything else internal.
+// The kind that best fits a Status: ResourceExhausted is overload, Unavailable is unavailable and so is what is taken or
+// not allowed (AlreadyExists, PermissionDenied: a port), InvalidArgument a bad request, OutOfRange, FailedPrecondition
+// and Unimplemented validation; anything else internal.
 ErrorKind KindOf(const absl::Status& status);
 
 }  // namespace patella

@@ -23,8 +23,6 @@ std::string_view TypeName(SettingType type) {
       return "text";
     case SettingType::kInt:
       return "whole number";
-    case SettingType::kDouble:
-      return "number";
     case SettingType::kBool:
       return "true or false";
   }
@@ -45,9 +43,7 @@ std::string RangeText(const Setting& setting) {
 
 std::string Expected(const Setting& setting) {
   if (!setting.choices.empty()) return StrCat("one of ", Join(setting.choices, ", "));
-  if (setting.type == SettingType::kInt || setting.type == SettingType::kDouble) {
-    return StrCat("a ", TypeName(setting.type), RangeText(setting));
-  }
+  if (setting.type == SettingType::kInt) return StrCat("a ", TypeName(setting.type), RangeText(setting));
   return std::string(TypeName(setting.type));
 }
 
@@ -65,10 +61,6 @@ bool Fits(const Setting& setting, const std::string& text) {
       if (!ParseInt(text, &value)) return false;
       return static_cast<double>(value) >= setting.min && static_cast<double>(value) <= setting.max;
     }
-    case SettingType::kDouble: {
-      double value = 0;
-      return ParseDouble(text, &value) && std::isfinite(value) && value >= setting.min && value <= setting.max;
-    }
     case SettingType::kBool: {
       bool value = false;
       return ParseBool(text, &value);
@@ -84,8 +76,7 @@ absl::Status Check(const Setting& setting, const std::string& text, bool help_re
     return absl::InvalidArgumentError(StrCat(setting.name, " is missing (", setting.help, "): ", how));
   }
   if (Fits(setting, text)) return absl::OkStatus();
-  const std::string shown = setting.secret ? "the value" : StrCat("'", text, "'");
-  return absl::InvalidArgumentError(StrCat(setting.name, ": ", shown, " is not ", Expected(setting), ": ", how));
+  return absl::InvalidArgumentError(StrCat(setting.name, ": '", text, "' is not ", Expected(setting), ": ", how));
 }
 
 }  // namespace
@@ -101,7 +92,7 @@ absl::StatusOr<Settings> Settings::Parse(std::span<const Setting> list, int argc
   Settings settings;
   for (const Setting& setting : list) {
     const size_t index = settings.values_.size();
-    settings.values_.push_back({setting, setting.fallback, Origin::kDefault});
+    settings.values_.push_back({setting, setting.fallback});
     settings.by_name_[setting.name] = index;
     for (const std::string& alias : setting.aliases) settings.by_name_[alias] = index;
   }
@@ -127,7 +118,6 @@ absl::Status Settings::TakeEnvironment(const Environment& environment) {
             StrCat(taken_from, " and ", name, " mean the same setting but differ: unset one of them"));
       }
       value.text = text;
-      value.origin = Origin::kEnvironment;
       taken_from = name;
     }
   }
@@ -158,10 +148,8 @@ absl::Status Settings::SetFlag(std::string_view flag, int& i, int argc, const ch
     return absl::InvalidArgumentError(StrCat("--", name, " is not a flag of this program: see --help"));
   }
   Value& value = values_[found->second];
-  if (value.origin == Origin::kFlag) {
-    return absl::InvalidArgumentError(StrCat("--", name, " is given twice: keep one"));
-  }
-  value.origin = Origin::kFlag;
+  if (value.from_flag) return absl::InvalidArgumentError(StrCat("--", name, " is given twice: keep one"));
+  value.from_flag = true;
   if (equals != std::string_view::npos) {
     value.text = std::string(flag.substr(equals + 1));
     return absl::OkStatus();
@@ -202,12 +190,6 @@ int64_t Settings::Int(std::string_view name) const {
   return ParseInt(Find(name, &kType).text, &value) ? value : 0;
 }
 
-double Settings::Double(std::string_view name) const {
-  static constexpr SettingType kType = SettingType::kDouble;
-  double value = 0;
-  return ParseDouble(Find(name, &kType).text, &value) ? value : 0;
-}
-
 bool Settings::Bool(std::string_view name) const {
   static constexpr SettingType kType = SettingType::kBool;
   bool value = false;
@@ -216,27 +198,19 @@ bool Settings::Bool(std::string_view name) const {
 
 bool Settings::Has(std::string_view name) const { return !Find(name, nullptr).text.empty(); }
 
-bool Settings::IsExplicit(std::string_view name) const { return Find(name, nullptr).origin != Origin::kDefault; }
-
-std::string Settings::Effective() const {
-  static constexpr std::string_view kOrigins[] = {"default", "environment", "flag"};
-  std::string text;
-  for (const Value& value : values_) {
-    const std::string_view shown = value.setting.secret && !value.text.empty() ? "***" : std::string_view(value.text);
-    StrAppend(&text, value.setting.name, "=", shown, " (", kOrigins[static_cast<size_t>(value.origin)], ")\n");
-  }
-  return text;
-}
-
 std::string SettingsHelp(std::string_view program, std::string_view summary, std::span<const Setting> list) {
   std::string text =
       StrCat(program, ": ", summary, "\n\nSettings: flag or environment variable, of which the flag wins.\n\n");
   for (const Setting& setting : list) {
-    StrAppend(&text, "  ", FlagOf(setting.name), "  ", setting.name);
-    for (const std::string& alias : setting.aliases) StrAppend(&text, ", ", alias);
+    std::string flags = FlagOf(setting.name), names = setting.name;
+    for (const std::string& alias : setting.aliases) {
+      StrAppend(&flags, ", ", FlagOf(alias));
+      StrAppend(&names, ", ", alias);
+    }
+    StrAppend(&text, "  ", flags, "  ", names);
     StrAppend(&text, "\n      ", setting.help, "\n      ", Expected(setting));
     if (setting.required) StrAppend(&text, "; required");
-    if (!setting.fallback.empty() && !setting.secret) StrAppend(&text, "; default ", setting.fallback);
+    if (!setting.fallback.empty()) StrAppend(&text, "; default ", setting.fallback);
     text += "\n";
   }
   StrAppend(&text, "  --help\n      this text\n");

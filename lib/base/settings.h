@@ -11,7 +11,7 @@
 //   const int port = settings->Int("PORT");
 //
 // Everything is checked in Parse: each wrong value is an InvalidArgument that names the setting, the value and the
-// remedy. Values of secret settings never appear in messages or in Effective(). Thread-compatible: a value.
+// remedy. Thread-compatible: a value.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@
 
 namespace patella {
 
-enum class SettingType { kString, kInt, kDouble, kBool };
+enum class SettingType { kString, kInt, kBool };
 
 struct Setting {
   std::string name;  // upper case with underscores: MAX_CONCURRENT_REQUESTS, flag --max-concurrent-requests
@@ -39,7 +39,6 @@ struct Setting {
   double min = 0;                    // smallest and largest number allowed
   double max = std::numeric_limits<double>::infinity();
   bool required = false;
-  bool secret = false;
 };
 
 class Settings {
@@ -52,27 +51,21 @@ class Settings {
   static absl::StatusOr<Settings> Parse(std::span<const Setting> list, int argc, const char* const* argv,
                                         const Environment& environment = {});
 
-  // The value, which has been checked; asking for a name or type that is not in the list is a bug and aborts. Int,
-  // Double and Bool of a setting that is not set are 0 or false.
+  // The value, which has been checked; asking for a name or type that is not in the list is a bug and aborts. Int and
+  // Bool of a setting that is not set are 0 or false.
   const std::string& String(std::string_view name) const;
   int64_t Int(std::string_view name) const;
-  double Double(std::string_view name) const;
   bool Bool(std::string_view name) const;
 
-  bool Has(std::string_view name) const;         // has a value, be it the default
-  bool IsExplicit(std::string_view name) const;  // the user gave it, as flag or in the environment
+  bool Has(std::string_view name) const;  // has a value, be it the default
 
   bool help_requested() const { return help_requested_; }
 
-  // "NAME=value (flag)" a line, in the list's order; secrets show as "***".
-  std::string Effective() const;
-
  private:
-  enum class Origin { kDefault, kEnvironment, kFlag };
   struct Value {
     Setting setting;
     std::string text;
-    Origin origin = Origin::kDefault;
+    bool from_flag = false;
   };
 
   const Value& Find(std::string_view name, const SettingType* type) const;

@@ -69,11 +69,10 @@ struct EventRecorder::Impl {
   const EventRecorderOptions options;
   const Clock& clock;
 
-  mutable std::mutex mutex;
+  std::mutex mutex;
   std::condition_variable changed;
   std::deque<Event> queue;
   bool stopping = false;
-  uint64_t dropped = 0;
   bool busy = false;
   std::thread thread;
 
@@ -156,12 +155,8 @@ void EventRecorder::Impl::Send(const Event& event) {
   const auto found = series.find(identity);
   const bool again = found != series.end() && now - found->second.last <= options.series_window;
   if (again) ++found->second.count, found->second.last = now;
-  if (!Take(std::get<0>(identity), now)) {
-    if (again) return;  // counted; the next one that is sent tells the count
-    const std::lock_guard lock(mutex);
-    ++dropped;
-    return;
-  }
+  // One that comes again is counted all the same: the next one that is sent tells the count.
+  if (!Take(std::get<0>(identity), now)) return;
   absl::Status status;
   if (again) {
     const json patch = {{"series", {{"count", found->second.count}, {"lastObservedTime", NowText()}}}};
@@ -175,10 +170,6 @@ void EventRecorder::Impl::Send(const Event& event) {
     status = Persist([&] { return Create(event, name, where); });
     if (kube::IsAlreadyExists(status)) status = absl::OkStatus();  // an attempt that was thought lost had come through
     if (status.ok()) series[identity] = {name, 1, now};
-  }
-  if (!status.ok()) {
-    const std::lock_guard lock(mutex);
-    ++dropped;
   }
   const std::string problem = status.ok() || IsNamespaceTerminating(status) ? "" : std::string(ToStd(status.message()));
   if (!problem.empty() && problem != told_problem)
@@ -214,10 +205,7 @@ void EventRecorder::Record(Event event) {
   event.note = Cut(std::move(event.note));
   if (event.action.empty()) event.action = event.reason;
   const std::lock_guard lock(impl_->mutex);
-  if (impl_->stopping || impl_->queue.size() >= impl_->options.queue) {
-    ++impl_->dropped;
-    return;
-  }
+  if (impl_->stopping || impl_->queue.size() >= impl_->options.queue) return;
   impl_->queue.push_back(std::move(event));
   impl_->changed.notify_all();
 }
@@ -226,17 +214,11 @@ void EventRecorder::Stop(Duration wait) {
   {
     std::unique_lock lock(impl_->mutex);
     impl_->changed.wait_for(lock, wait, [&] { return impl_->queue.empty() && !impl_->busy; });
-    impl_->dropped += impl_->queue.size();
     impl_->queue.clear();
     impl_->stopping = true;
     impl_->changed.notify_all();
   }
   if (impl_->thread.joinable()) impl_->thread.join();
-}
-
-uint64_t EventRecorder::Dropped() const {
-  const std::lock_guard lock(impl_->mutex);
-  return impl_->dropped;
 }
 
 }  // namespace patella::kube

@@ -1,6 +1,6 @@
 // Kubernetes Events: what happened to an object, for `kubectl describe`.
 //
-// Record never blocks and never fails: a bounded queue feeds one thread, and what does not fit is dropped and counted.
+// Record never blocks and never fails: a bounded queue feeds one thread, and what does not fit is dropped.
 // The same event again (object, reason, action, type and note) within 6 minutes becomes a series of one Event; per
 // object at most 25 at once, then one in 5 minutes. Names follow from the content, so that a repeated create does no
 // harm.
@@ -45,7 +45,6 @@ class EventRecorder {
   void Record(Event event);
   // Sends what is queued, for at most `wait`, and ends the thread.
   void Stop(Duration wait);
-  uint64_t Dropped() const;
 
  private:
   struct Impl;

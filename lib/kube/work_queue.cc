@@ -199,12 +199,6 @@ void WorkQueue::Forget(const ObjectKey& key) {
   impl_->failures.erase(key);
 }
 
-int WorkQueue::Failures(const ObjectKey& key) const {
-  const std::lock_guard lock(impl_->mutex);
-  const auto found = impl_->failures.find(key);
-  return found == impl_->failures.end() ? 0 : found->second;
-}
-
 std::optional<ObjectKey> WorkQueue::Get() {
   std::unique_lock lock(impl_->mutex);
   while (true) {

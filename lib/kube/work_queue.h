@@ -39,7 +39,6 @@ class WorkQueue {
   void AddAfter(const ObjectKey& key, Duration delay, int priority = kPriorityNormal);
   void AddRateLimited(const ObjectKey& key);
   void Forget(const ObjectKey& key);  // its failures; what waits stays
-  int Failures(const ObjectKey& key) const;
 
   // Blocks for the next key; nullopt once shut down and empty. Each key must be given back with Done.
   std::optional<ObjectKey> Get();

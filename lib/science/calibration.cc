@@ -27,15 +27,6 @@ constexpr double kDrainPatience_s = 3;
 constexpr double kMarginOfError = 0.8, kLeastMargin = 0.05, kMostMargin = 0.08;
 constexpr double kVerifyShare = 0.4;  // of the progress bar
 
-double TightestPerToken(const CalibrationConfig& config) {
-  double tightest = kInfinity;
-  for (const Target& t : config.targets) {
-    if (t.metric == LatencyMetric::kTimePerOutputToken) tightest = std::min(tightest, t.target_ms);
-    if (t.metric == LatencyMetric::kEndToEnd) tightest = std::min(tightest, t.target_ms / config.output_tokens);
-  }
-  return tightest;
-}
-
 double TightestFirstToken(const CalibrationConfig& config) {
   double tightest = kInfinity;
   for (const Target& t : config.targets) {
@@ -64,7 +55,7 @@ class Calibration::Machine {
     begun_s_ = last_event_s_ = now_s;
     RampConfig ramp{.input_tokens = config_.input_tokens,
                     .output_tokens = config_.output_tokens,
-                    .target_ms = TightestPerToken(config_),
+                    .target_ms = TightestMsPerToken(config_.targets, config_.output_tokens),
                     .ttft_target_ms = TightestFirstToken(config_),
                     .max_utilization = UtilizationOf(config_),
                     .max_concurrency = most_,

@@ -33,8 +33,8 @@ struct CalibrationConfig {
   int ceiling = 128;               // requests at once, never exceeded
   double kv_capacity = kInfinity;  // requests whose KV fits; 95 % of it are used
   int max_total_tokens = 0;        // prompt and output of one request that the engine accepts; 0: unknown
-  double timeout_s = 60;           // what platforms commonly give a request
-  double max_seconds = 90;         // of everything
+  double timeout_s = kPlatformTimeout_s;
+  double max_seconds = 90;  // of everything
   uint64_t seed = 1;
 };
 

@@ -91,15 +91,6 @@ absl::Status CheckTensorParallel(const ModelShape& model, const Accelerator& acc
   return absl::OkStatus();
 }
 
-std::vector<int> FeasibleTensorParallel(const ModelShape& model, const Accelerator& accelerator,
-                                        int tokens_per_request) {
-  std::vector<int> degrees;
-  for (int degree = 1; degree <= accelerator.per_node; degree *= 2) {
-    if (CheckTensorParallel(model, accelerator, degree, tokens_per_request).ok()) degrees.push_back(degree);
-  }
-  return degrees;
-}
-
 Prior PredictLaw(const ModelShape& model, const Accelerator& accelerator, int tensor_parallel, int input_tokens,
                  int output_tokens) {
   Prior prior;

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "lib/science/cost.h"
@@ -61,9 +60,6 @@ double CriticalBatch(const Accelerator& accelerator);
 // fit.
 absl::Status CheckTensorParallel(const ModelShape& model, const Accelerator& accelerator, int tensor_parallel,
                                  int tokens_per_request);
-// 1, 2, 4, 8 … as far as CheckTensorParallel allows.
-std::vector<int> FeasibleTensorParallel(const ModelShape& model, const Accelerator& accelerator,
-                                        int tokens_per_request);
 
 struct Prior {
   Law law;

@@ -41,8 +41,6 @@ double Wanted(KneeDefinition definition, const Law& law, const KneeInputs& input
     case KneeDefinition::kTimeout:
       if (!std::isfinite(inputs.timeout_s) || inputs.output_tokens <= 0) return NAN;
       return TimeoutCeiling(PeakTokensPerSecond(law), inputs.timeout_s, inputs.output_tokens);
-    case KneeDefinition::kKneedle:
-      return NAN;
   }
   return NAN;
 }
@@ -65,8 +63,6 @@ std::string_view NameOf(KneeDefinition definition) {
       return "KvCapacity";
     case KneeDefinition::kTimeout:
       return "Timeout";
-    case KneeDefinition::kKneedle:
-      return "Kneedle";
   }
   return "";
 }
@@ -99,37 +95,6 @@ std::vector<KneeEstimate> AllKnees(const Law& law, const KneeInputs& inputs) {
     if (const auto knee = Knee(definition, law, inputs)) knees.push_back(*knee);
   }
   return knees;
-}
-
-std::optional<double> HalfLatencyLoad(std::span<const double> loads, std::span<const double> latencies) {
-  if (loads.size() != latencies.size() || loads.empty()) return std::nullopt;
-  double area = loads[0] * latencies[0];  // from no load to the first point latency is taken as constant
-  double previous = latencies[0] - 2 * latencies[0];
-  for (size_t i = 1; i < loads.size(); ++i) {
-    area += 0.5 * (loads[i] - loads[i - 1]) * (latencies[i] + latencies[i - 1]);
-    const double excess = latencies[i] - 2 * area / loads[i];
-    if (excess >= 0) return loads[i - 1] + (loads[i] - loads[i - 1]) * -previous / (excess - previous);
-    previous = excess;
-  }
-  return std::nullopt;
-}
-
-std::optional<double> Kneedle(std::span<const CurvePoint> points) {
-  if (points.size() < 3) return std::nullopt;
-  const double c0 = points.front().concurrency, c1 = points.back().concurrency;
-  const double x0 = points.front().tokens_per_second;
-  double x1 = x0;
-  for (const CurvePoint& point : points) x1 = std::max(x1, point.tokens_per_second);
-  if (c1 <= c0 || x1 <= x0) return std::nullopt;
-  double farthest = 0;
-  std::optional<double> knee;
-  for (const CurvePoint& point : points) {
-    const double above = (point.tokens_per_second - x0) / (x1 - x0) - (point.concurrency - c0) / (c1 - c0);
-    if (above <= farthest) continue;
-    farthest = above;
-    knee = point.concurrency;
-  }
-  return knee;
 }
 
 }  // namespace patella::science

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <optional>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,16 +18,7 @@
 
 namespace patella::science {
 
-enum class KneeDefinition {
-  kLatencyTarget,
-  kHalfLatency,
-  kKleinrock,
-  kUtilization,
-  kDoublingGain25,
-  kKvCap,
-  kTimeout,
-  kKneedle
-};
+enum class KneeDefinition { kLatencyTarget, kHalfLatency, kKleinrock, kUtilization, kDoublingGain25, kKvCap, kTimeout };
 std::string_view NameOf(KneeDefinition definition);  // "LatencyTarget", "HalfLatency", …
 
 struct KneeEstimate {
@@ -39,6 +29,8 @@ struct KneeEstimate {
   double tokens_per_second = 0;
   bool at_cap = false;  // the definition asks for more than fits
 };
+
+inline constexpr double kPlatformTimeout_s = 60;  // what platforms commonly give a request
 
 struct KneeInputs {
   double target_ms = kInfinity;  // mean, on the latency that the law describes; infinity: no latency target
@@ -54,19 +46,12 @@ inline constexpr double kHalfLatencyUtilization = 0.7153318629591614;  // root o
 // a/b ≥ 1. Otherwise a second request costs as much as the first: batching gains nothing and the curve has no knee.
 bool BatchingGains(const Law& law);
 
-// All that apply to the inputs, in the order of the enum, without Kneedle. Knees of the curve's own shape (half latency, Kleinrock,
+// All that apply to the inputs, in the order of the enum. Knees of the curve's own shape (half latency, Kleinrock,
 // utilisation, doubling) are left out where batching gains nothing.
 std::vector<KneeEstimate> AllKnees(const Law& law, const KneeInputs& inputs = {});
 std::optional<KneeEstimate> Knee(KneeDefinition definition, const Law& law, const KneeInputs& inputs = {});
 
 // 0.8·T·X∞/out: the most requests of `output_tokens` each that end within the time-out.
 double TimeoutCeiling(double peak_tokens_per_second, double timeout_s, int output_tokens);
-
-// Patel's rule on measured points: the load at which latency is twice its mean over all lower loads, between the two points where that happens.
-// `loads` ascending (throughput, utilisation), same length as `latencies`. None if the points end before.
-std::optional<double> HalfLatencyLoad(std::span<const double> loads, std::span<const double> latencies);
-
-// For plots only: where normalised throughput is farthest above normalised concurrency. It moves with the end of the sweep.
-std::optional<double> Kneedle(std::span<const CurvePoint> points);
 
 }  // namespace patella::science

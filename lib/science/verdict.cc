@@ -37,6 +37,15 @@ std::string NameOf(const Target& target) {
 
 std::string TextOf(const Target& target) { return absl::StrFormat("%s ≤ %.6g ms", NameOf(target), target.target_ms); }
 
+double TightestMsPerToken(std::span<const Target> targets, int output_tokens) {
+  double tightest = kInfinity;
+  for (const Target& t : targets) {
+    if (t.metric == LatencyMetric::kTimePerOutputToken) tightest = std::min(tightest, t.target_ms);
+    if (t.metric == LatencyMetric::kEndToEnd) tightest = std::min(tightest, t.target_ms / output_tokens);
+  }
+  return tightest;
+}
+
 double NearestTargetMs(double quantile_ms) { return std::max(1.0, std::ceil(quantile_ms - 1e-9)); }
 
 Interval Wilson(int successes, int n, double z) {

@@ -22,6 +22,8 @@ struct Target {
 };
 std::string NameOf(const Target& target);  // "TimePerOutputToken p90", "EndToEnd p99.9"
 std::string TextOf(const Target& target);  // "TimePerOutputToken p90 ≤ 50 ms"
+// The least that a target allows for a token of a request of that many: infinity where none is about tokens. EndToEnd's is its share.
+double TightestMsPerToken(std::span<const Target> targets, int output_tokens);
 // The smallest target that a latency of `quantile_ms` meets. In whole milliseconds, as targets are set.
 double NearestTargetMs(double quantile_ms);
 

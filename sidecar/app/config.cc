@@ -1,7 +1,8 @@
 #include "sidecar/app/config.h"
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -13,8 +14,10 @@ namespace {
 
 using nlohmann::json;
 
-const std::vector<std::string> kMetrics = {"TimePerOutputToken", "TimeToFirstToken", "EndToEnd"};
-const std::vector<std::string> kKnees = {"HalfLatency", "Kleinrock", "Utilization"};
+constexpr std::array kMetrics = {science::LatencyMetric::kTimePerOutputToken, science::LatencyMetric::kTimeToFirstToken,
+                                 science::LatencyMetric::kEndToEnd};
+constexpr std::array kKnees = {science::KneeDefinition::kHalfLatency, science::KneeDefinition::kKleinrock,
+                               science::KneeDefinition::kUtilization};
 
 absl::Status Wrong(const std::string& what, const std::string& expected) {
   return absl::InvalidArgumentError(absl::StrCat("OBJECTIVES: ", what, "; expected ", expected));
@@ -39,10 +42,12 @@ absl::StatusOr<double> Decimal(const json& value, const std::string& where, doub
   return Wrong(absl::StrCat(where, " is ", value.dump()), absl::StrCat("a number between ", low, " and ", high));
 }
 
-absl::StatusOr<std::string> OneOf(const json& value, const std::string& where, const std::vector<std::string>& names) {
+template <typename T, size_t N>
+absl::StatusOr<T> OneOf(const json& value, const std::string& where, const std::array<T, N>& known) {
   std::string all;
-  for (const std::string& name : names) {
-    if (value.is_string() && value.get<std::string>() == name) return name;
+  for (const T one : known) {
+    const std::string name(science::NameOf(one));
+    if (value.is_string() && value.get<std::string>() == name) return one;
     absl::StrAppend(&all, all.empty() ? "" : " | ", name);
   }
   return Wrong(absl::StrCat(where, " is ", value.dump()), all);
@@ -50,7 +55,7 @@ absl::StatusOr<std::string> OneOf(const json& value, const std::string& where, c
 
 absl::Status ParseTarget(const json& item, const std::string& where, TunerOptions& options) {
   PATELLA_RETURN_IF_ERROR(CheckFields(item, where, {"metric", "quantile", "targetMs"}));
-  TargetView target;
+  science::Target target;
   PATELLA_ASSIGN_OR_RETURN(target.metric, OneOf(item.value("metric", json()), where + ".metric", kMetrics));
   PATELLA_ASSIGN_OR_RETURN(target.quantile, Decimal(item.value("quantile", json(0.9)), where + ".quantile", 0, 1));
   PATELLA_ASSIGN_OR_RETURN(target.target_ms, Decimal(item.value("targetMs", json()), where + ".targetMs", 0, 1e8));

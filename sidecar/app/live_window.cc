@@ -35,29 +35,10 @@ double LiveWindow::TokensPerSecond(double now_s) {
   return sum / kTokenWindow_s;
 }
 
-double LiveWindow::MsPerToken(double quantile, double now_s) {
-  Forget(now_s);
-  return Quantile(quantile, &Stream::ms_per_token);
-}
-
-double LiveWindow::TimeToFirstTokenMs(double quantile, double now_s) {
-  Forget(now_s);
-  return Quantile(quantile, &Stream::first_token_ms);
-}
-
-double LiveWindow::EndToEndMs(double quantile, double now_s) {
-  Forget(now_s);
-  return Quantile(quantile, &Stream::end_to_end_ms);
-}
-
-double LiveWindow::WorstTargetRatio(const std::vector<TargetView>& targets, double now_s) {
+double LiveWindow::WorstTargetRatio(const std::vector<science::Target>& targets, double now_s) {
   double worst = 0;
-  for (const TargetView& target : targets) {
-    const double measured_ms = target.metric == "TimePerOutputToken" ? MsPerToken(target.quantile, now_s)
-                               : target.metric == "TimeToFirstToken" ? TimeToFirstTokenMs(target.quantile, now_s)
-                                                                     : EndToEndMs(target.quantile, now_s);
-    worst = std::max(worst, measured_ms / target.target_ms);
-  }
+  for (const science::Target& target : targets)
+    worst = std::max(worst, LatencyMs(target.metric, target.quantile, now_s) / target.target_ms);
   return worst;
 }
 
@@ -66,10 +47,14 @@ void LiveWindow::Forget(double now_s) {
   while (!streams_.empty() && streams_.front().time_s < now_s - kStreamWindow_s) streams_.pop_front();
 }
 
-double LiveWindow::Quantile(double quantile, double Stream::*value) const {
+double LiveWindow::LatencyMs(science::LatencyMetric metric, double quantile, double now_s) {
+  Forget(now_s);
   std::vector<double> values;
   for (const Stream& s : streams_) {
-    if (s.*value > 0) values.push_back(s.*value);
+    const double value = metric == science::LatencyMetric::kTimePerOutputToken ? s.ms_per_token
+                         : metric == science::LatencyMetric::kTimeToFirstToken ? s.first_token_ms
+                                                                               : s.end_to_end_ms;
+    if (value > 0) values.push_back(value);
   }
   if (values.empty()) return 0;
   const auto rank = static_cast<size_t>(std::clamp(std::ceil(quantile * static_cast<double>(values.size())) - 1, 0.0,

@@ -16,11 +16,9 @@ class LiveWindow {
   void OnStream(double time_per_output_token_ms, double time_to_first_token_ms, double end_to_end_ms, double now_s);
 
   double TokensPerSecond(double now_s);
-  double MsPerToken(double quantile, double now_s);  // 0: no stream ended lately
-  double TimeToFirstTokenMs(double quantile, double now_s);
-  double EndToEndMs(double quantile, double now_s);
+  double LatencyMs(science::LatencyMetric metric, double quantile, double now_s);  // 0: no stream ended lately
   // Of the target that is missed by most, or held by least: its quantile over the target. 0: nothing tells.
-  double WorstTargetRatio(const std::vector<TargetView>& targets, double now_s);
+  double WorstTargetRatio(const std::vector<science::Target>& targets, double now_s);
 
  private:
   struct Tokens {
@@ -31,7 +29,6 @@ class LiveWindow {
     double time_s, ms_per_token, first_token_ms, end_to_end_ms;
   };
   void Forget(double now_s);
-  double Quantile(double quantile, double Stream::*value) const;
 
   std::deque<Tokens> tokens_;
   std::deque<Stream> streams_;

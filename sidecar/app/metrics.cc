@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "lib/metrics/metrics.h"
 #include "sidecar/proxy/proxy.h"
@@ -18,10 +20,15 @@ constexpr std::array kTargetGauges = {"patella_slo_attainment_ratio", "patella_s
                                       "patella_slo_target_seconds"};
 constexpr double kAttainmentMemory = 0.02;  // weight of the newest request: the last 50 or so count
 
-bool Meets(const StreamRecord& record, const TargetView& target) {
-  if (target.metric == "TimePerOutputToken")
-    return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
-  if (target.metric == "TimeToFirstToken") return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
+bool Meets(const StreamRecord& record, const science::Target& target) {
+  switch (target.metric) {
+    case science::LatencyMetric::kTimePerOutputToken:
+      return !record.streamed || record.time_per_output_token_ms <= target.target_ms;
+    case science::LatencyMetric::kTimeToFirstToken:
+      return !record.streamed || record.time_to_first_token_ms <= target.target_ms;
+    case science::LatencyMetric::kEndToEnd:
+      break;
+  }
   return record.end_to_end_ms <= target.target_ms;
 }
 
@@ -32,14 +39,26 @@ struct SidecarMetrics::Impl {
 
   // The gauges are of these targets alone. One that is gone, or was changed, would leave a figure behind that stands still, and an alert
   // on it would never clear.
-  void Follow(const std::vector<TargetView>& wanted) {
+  void Follow(const std::vector<science::Target>& wanted) {
     if (wanted == targets) return;
-    for (const TargetView& target : targets) {
+    for (const science::Target& target : targets) {
       if (std::find(wanted.begin(), wanted.end(), target) != wanted.end()) continue;
       for (const char* gauge : kTargetGauges) all.RemoveGauge(gauge, {{"slo", NameOf(target)}});
       attainment.erase(NameOf(target));
     }
     targets = wanted;
+  }
+
+  // A definition that no longer applies (the last target was taken away) leaves no knee behind either.
+  void Show(const std::vector<KneeView>& knees) {
+    std::set<std::string> gone = std::exchange(definitions, {});
+    for (const KneeView& knee : knees) {
+      all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+      definitions.insert(knee.definition);
+      gone.erase(knee.definition);
+    }
+    for (const std::string& definition : gone)
+      all.RemoveGauge("patella_knee_concurrency", {{"definition", definition}});
   }
 
   metrics::Metrics all;
@@ -62,9 +81,10 @@ struct SidecarMetrics::Impl {
   metrics::Gauge inflight = all.GetGauge("patella_inflight");
   metrics::Gauge queue = all.GetGauge("patella_queue");
   metrics::Gauge residual = all.GetGauge("patella_model_residual_ratio");
-  std::vector<TargetView> targets;           // as last followed
+  std::vector<science::Target> targets;      // as last followed
   std::map<std::string, double> attainment;  // by the target's name
   std::string bound_by;                      // as last exported
+  std::set<std::string> definitions;         // of the knees last exported
 };
 
 SidecarMetrics::SidecarMetrics(const std::string& model, const std::string& deployment, const std::string& revision)
@@ -98,7 +118,7 @@ void SidecarMetrics::OnTokens(int tokens, double gap_ms) {
   for (int i = 0; gap_ms > 0 && i < std::min(tokens, 16); ++i) impl_->gap.Observe(gap_ms / 1e3 / tokens);
 }
 
-void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<TargetView>& targets) {
+void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<science::Target>& targets) {
   Impl& m = *impl_;
   m.prompt_tokens.Add(record.prompt_tokens);
   m.cached_tokens.Add(record.cached_tokens);
@@ -111,7 +131,7 @@ void SidecarMetrics::OnFinished(const StreamRecord& record, const std::vector<Ta
   if (record.time_per_output_token_ms > 0) m.per_token.Observe(record.time_per_output_token_ms / 1e3);
   m.Follow(targets);
   bool all = true;
-  for (const TargetView& target : targets) {
+  for (const science::Target& target : targets) {
     const bool met = Meets(record, target);
     all = all && met;
     double& share = m.attainment.try_emplace(NameOf(target), 1.0).first->second;
@@ -142,10 +162,9 @@ std::string SidecarMetrics::Text(const TunerView& tuner, const LiveView& live) {
   for (const auto& [name, value] : {std::pair{"a_ms", tuner.a_ms}, {"b_ms", tuner.b_ms}, {"cap", tuner.cap}}) {
     m.all.GetGauge("patella_curve_parameter", {{"name", name}}).Set(value);
   }
-  for (const KneeView& knee : tuner.knees)
-    m.all.GetGauge("patella_knee_concurrency", {{"definition", knee.definition}}).Set(knee.concurrency);
+  m.Show(tuner.knees);
   m.Follow(tuner.targets);
-  for (const TargetView& target : tuner.targets) {
+  for (const science::Target& target : tuner.targets) {
     m.all.GetGauge("patella_slo_target_seconds", {{"slo", NameOf(target)}}).Set(target.target_ms / 1e3);
     m.all.GetGauge("patella_slo_target_ratio", {{"slo", NameOf(target)}}).Set(target.quantile);
   }

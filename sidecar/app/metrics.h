@@ -24,7 +24,7 @@ class SidecarMetrics {
   void OnRefused(std::string_view reason);
   void OnUpstreamError(std::string_view kind);
   void OnTokens(int tokens, double gap_ms);  // gap 0: the first ones of a stream
-  void OnFinished(const StreamRecord& record, const std::vector<TargetView>& targets);
+  void OnFinished(const StreamRecord& record, const std::vector<science::Target>& targets);
   void OnProbe(int streams, int failed, long tokens, double seconds);
   void OnDecision(std::string_view reason);
 

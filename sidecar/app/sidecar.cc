@@ -9,6 +9,7 @@
 #include "lib/http/server.h"
 #include "lib/loadgen/probe_runner.h"
 #include "sidecar/app/admin.h"
+#include "sidecar/app/decision_log.h"
 #include "sidecar/app/drain.h"
 #include "sidecar/app/engine_watch.h"
 #include "sidecar/app/live_window.h"
@@ -30,9 +31,7 @@ constexpr double kEngineHeadroom =
     1.25;  // the engine's own limit above ours: cancelled requests leave it a step later than us
 
 double ToSeconds(TimePoint t) { return Seconds(t.time_since_epoch()); }
-double ToWallSeconds(std::chrono::system_clock::time_point t) {
-  return std::chrono::duration<double>(t.time_since_epoch()).count();
-}
+double WallNow() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 class SidecarImpl final : public Sidecar {
  public:
@@ -74,9 +73,7 @@ class SidecarImpl final : public Sidecar {
 
   int port() const override { return front_->port(); }
   int admin_port() const override { return admin_server_->port(); }
-  std::string status_json() override {
-    return StatusJson(tuner_->view(), Live(), Now(), std::chrono::system_clock::now());
-  }
+  std::string status_json() override { return StatusJson(tuner_->view(), decisions_.all(), Live()); }
 
  private:
   double Now() const { return ToSeconds(loop_.Now()); }
@@ -133,7 +130,7 @@ class SidecarImpl final : public Sidecar {
                       .admitted_total = proxy_->admitted_total(),
                       .rejected_total = proxy_->rejected_total(),
                       .tokens_per_second = live_.TokensPerSecond(now),
-                      .ms_per_token = live_.MsPerToken(0.5, now),
+                      .ms_per_token = live_.LatencyMs(science::LatencyMetric::kTimePerOutputToken, 0.5, now),
                       .learned = tuner_->learned()};
     report.learned.calibrated_at_s = calibrated_at_s_;
     report.worst_target_ratio = live_.WorstTargetRatio(view.targets, now);
@@ -142,13 +139,9 @@ class SidecarImpl final : public Sidecar {
 
   TunerStory Story() const {
     const TunerView& view = tuner_->view();
-    TunerStory story{.problem = view.error, .impossible_target = view.failure == kExitImpossibleTarget};
-    const double wall_minus_now = ToWallSeconds(std::chrono::system_clock::now()) - Now();
-    for (Decision decision : view.decisions) {
-      decision.time_s += wall_minus_now;
-      story.decisions.push_back(std::move(decision));
-    }
-    return story;
+    return {.decisions = decisions_.all(),
+            .problem = view.error,
+            .impossible_target = view.failure == kExitImpossibleTarget};
   }
 
   AdminHooks AdminSources() {
@@ -268,7 +261,7 @@ class SidecarImpl final : public Sidecar {
     for (const TunerAction& action : actions) {
       std::visit([this](const auto& a) { Act(a); }, action);
     }
-    LogDecisions();
+    TakeDecisions();
   }
 
   void Act(const RunProbe& run) {
@@ -305,7 +298,7 @@ class SidecarImpl final : public Sidecar {
   void Act(const AdmitUsers&) {
     ready_ = true;
     if (calibrated_at_s_ == 0 && config_.tuner.mode != TuningMode::kOff)
-      calibrated_at_s_ = static_cast<int64_t>(ToWallSeconds(std::chrono::system_clock::now()));
+      calibrated_at_s_ = static_cast<int64_t>(WallNow());
     if (!drain_->active()) proxy_->Open();
     LogInfo("ready", {{"limit", tuner_->view().limit}, {"bound_by", tuner_->view().bound_by}});
   }
@@ -341,13 +334,11 @@ class SidecarImpl final : public Sidecar {
     UpdateNotReady();
   }
 
-  void LogDecisions() {
-    for (const Decision& d : tuner_->view().decisions) {
-      if (d.time_s <= last_logged_s_) continue;
+  void TakeDecisions() {
+    for (const Decision& d : decisions_.Take(tuner_->view().decisions, Now(), WallNow())) {
       LogInfo(d.what, {{"from", d.from}, {"to", d.to}, {"reason", d.reason}, {"evidence", d.evidence}});
       metrics_->OnDecision(d.reason);
     }
-    if (!tuner_->view().decisions.empty()) last_logged_s_ = tuner_->view().decisions.back().time_s;
   }
 
   void Leave(int code) {
@@ -363,8 +354,8 @@ class SidecarImpl final : public Sidecar {
             .admitted_total = proxy_->admitted_total(),
             .rejected_total = proxy_->rejected_total(),
             .tokens_per_second = live_.TokensPerSecond(now),
-            .p90_ms_per_token = live_.MsPerToken(0.9, now),
-            .p90_ttft_ms = live_.TimeToFirstTokenMs(0.9, now),
+            .p90_ms_per_token = live_.LatencyMs(science::LatencyMetric::kTimePerOutputToken, 0.9, now),
+            .p90_ttft_ms = live_.LatencyMs(science::LatencyMetric::kTimeToFirstToken, 0.9, now),
             .engine_running = engine_stats_.running,
             .engine_waiting = engine_stats_.waiting,
             .kv_tokens_used = engine_stats_.kv_tokens_used,
@@ -382,7 +373,7 @@ class SidecarImpl final : public Sidecar {
   bool ready_ = false, leaving_ = false, engine_seen_ = false, tuning_started_ = false;
   int probes_ = 0;
   int64_t calibrated_at_s_ = 0;  // since the epoch
-  double last_logged_s_ = -1e300;
+  DecisionLog decisions_;
   std::unique_ptr<Tuner> tuner_;
   std::unique_ptr<Proxy> proxy_;
   std::unique_ptr<Draining> drain_;

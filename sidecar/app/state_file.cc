@@ -50,7 +50,7 @@ Learned ReadState(const std::string& folder, const TunerOptions& options) {
 
 absl::Status WriteState(const std::string& folder, const Learned& learned) {
   json points = json::array();
-  for (const PointView& p : learned.points)
+  for (const science::CurvePoint& p : learned.points)
     points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
   json steps = json::array();
   for (const science::StepModel::Point& p : learned.step_model.points) steps.push_back({p.streams, p.ms});

@@ -1,5 +1,6 @@
 #include "sidecar/app/status.h"
 
+#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -14,7 +15,7 @@ json Number(double value) { return std::isfinite(value) ? json(std::round(value 
 
 json Curve(const TunerView& tuner) {
   json points = json::array();
-  for (const PointView& p : tuner.points) {
+  for (const science::CurvePoint& p : tuner.points) {
     points.push_back({{"concurrency", p.concurrency},
                       {"mean_ms_per_token", Number(p.mean_ms_per_token)},
                       {"tokens_per_second", Number(p.tokens_per_second)},
@@ -27,10 +28,11 @@ json Curve(const TunerView& tuner) {
 
 json Lists(const TunerView& tuner) {
   json targets = json::array(), verify = json::array(), knees = json::array();
-  for (const TargetView& t : tuner.targets) {
-    targets.push_back({{"metric", t.metric}, {"quantile", Number(t.quantile)}, {"target_ms", Number(t.target_ms)}});
+  for (const science::Target& t : tuner.targets) {
+    targets.push_back(
+        {{"metric", NameOf(t.metric)}, {"quantile", Number(t.quantile)}, {"target_ms", Number(t.target_ms)}});
   }
-  for (const VerifyView& v : tuner.verify) {
+  for (const science::Verification& v : tuner.verify) {
     verify.push_back({{"concurrency", v.concurrency},
                       {"quantile_ms", Number(v.quantile_ms)},
                       {"mean_ms_per_token", Number(v.mean_ms_per_token)},
@@ -47,8 +49,7 @@ json Lists(const TunerView& tuner) {
 
 }  // namespace
 
-std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s,
-                       std::chrono::system_clock::time_point wall_now) {
+std::string StatusJson(const TunerView& tuner, const std::vector<Decision>& decisions, const LiveView& live) {
   json status = Lists(tuner);
   status["state"] = NameOf(tuner.state);
   status["message"] = tuner.message;
@@ -81,10 +82,10 @@ std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_
                       {"kv_tokens_used", live.kv_tokens_used},
                       {"kv_tokens_capacity", live.kv_tokens_capacity}};
   status["decisions"] = json::array();
-  for (const Decision& d : tuner.decisions) {
-    const auto ago = std::chrono::duration_cast<std::chrono::system_clock::duration>(
-        std::chrono::duration<double>(now_s - d.time_s));
-    status["decisions"].push_back({{"time", Rfc3339(wall_now - ago)},
+  for (const Decision& d : decisions) {
+    const auto since_epoch =
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::duration<double>(d.time_s));
+    status["decisions"].push_back({{"time", Rfc3339(std::chrono::system_clock::time_point(since_epoch))},
                                    {"what", d.what},
                                    {"from", Number(d.from)},
                                    {"to", Number(d.to)},

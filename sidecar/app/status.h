@@ -1,9 +1,9 @@
 // /status.json: one object that people's pages, `patella up` and tests read. Its shape is a contract: fields are added, never changed.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "sidecar/tuner/view.h"
 
@@ -24,8 +24,7 @@ struct LiveView {
   int64_t kv_tokens_capacity = 0;
 };
 
-// `now_s` and `wall_now` are the same moment on the monotonic and the wall clock.
-std::string StatusJson(const TunerView& tuner, const LiveView& live, double now_s,
-                       std::chrono::system_clock::time_point wall_now);
+// `decisions` instead of the tuner's own: with times since the epoch.
+std::string StatusJson(const TunerView& tuner, const std::vector<Decision>& decisions, const LiveView& live);
 
 }  // namespace patella::sidecar

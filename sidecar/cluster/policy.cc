@@ -1,6 +1,6 @@
 #include "sidecar/cluster/policy.h"
 
-#include <string>
+#include "lib/api/to_science.h"
 
 namespace patella::sidecar {
 
@@ -10,12 +10,9 @@ ReplicaPolicy PolicyOf(const api::InferenceDeploymentSpec& spec) {
   tuner.mode = spec.tuning.mode == api::TuningMode::kAuto     ? TuningMode::kAuto
                : spec.tuning.mode == api::TuningMode::kAdvise ? TuningMode::kAdvise
                                                               : TuningMode::kOff;
-  for (const api::LatencyObjective& o : spec.objectives.latency)
-    tuner.targets.push_back(
-        {std::string(api::NameOf(o.metric)), api::ToDouble(o.quantile), static_cast<double>(o.target_ms)});
-  tuner.knee_definition = std::string(api::NameOf(spec.objectives.knee.definition));
-  if (!spec.objectives.knee.utilization.empty())
-    tuner.knee_utilization = api::ToDouble(spec.objectives.knee.utilization);
+  tuner.targets = api::ToTargets(spec.objectives);
+  tuner.knee_definition = api::ToKneeDefinition(spec.objectives.knee.definition);
+  tuner.knee_utilization = api::ToKneeUtilization(spec.objectives.knee);
   tuner.input_tokens = static_cast<int>(spec.workload.input_tokens);
   tuner.output_tokens = static_cast<int>(spec.workload.output_tokens);
   tuner.ceiling = static_cast<int>(spec.max_concurrent_requests.value_or(0));

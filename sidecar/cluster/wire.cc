@@ -23,7 +23,7 @@ void ToWire(const Learned& learned, v1::Learned& out) {
   out.set_a_ms(learned.a_ms);
   out.set_b_ms(learned.b_ms);
   out.set_cap(std::isfinite(learned.cap) ? learned.cap : 0);
-  for (const PointView& p : learned.points) {
+  for (const science::CurvePoint& p : learned.points) {
     v1::Learned::Point& point = *out.add_points();
     point.set_concurrency(p.concurrency);
     point.set_mean_ms_per_token(p.mean_ms_per_token);

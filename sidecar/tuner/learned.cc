@@ -22,10 +22,10 @@ int RankOf(const std::string& confidence) { return confidence == "High" ? 2 : co
 std::string KeyOf(const TunerOptions& options) {
   std::string key =
       absl::StrFormat("%d in, %d out, ceiling %d", options.input_tokens, options.output_tokens, options.ceiling);
-  for (const TargetView& t : options.targets)
-    absl::StrAppend(&key, ", ", t.metric, absl::StrFormat(" %.6g %.6g", t.quantile, t.target_ms));
+  for (const science::Target& t : options.targets)
+    absl::StrAppendFormat(&key, ", %s %.6g %.6g", std::string(NameOf(t.metric)), t.quantile, t.target_ms);
   if (options.targets.empty())
-    absl::StrAppend(&key, ", ", options.knee_definition, absl::StrFormat(" %.6g", options.knee_utilization));
+    absl::StrAppendFormat(&key, ", %s %.6g", std::string(NameOf(options.knee_definition)), options.knee_utilization);
   return key;
 }
 

@@ -20,7 +20,7 @@ struct Learned {
   int64_t calibrated_at_s = 0;  // since the epoch; 0: unknown
   std::string pod;              // who measured it; "": this replica
   double a_ms = 0, b_ms = 0, cap = std::numeric_limits<double>::infinity();
-  std::vector<PointView> points;
+  std::vector<science::CurvePoint> points;
   science::StepModel step_model;
 
   // How the replica stands to that now. Another one does not begin with it: its engine is another.

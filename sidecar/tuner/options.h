@@ -19,10 +19,11 @@ enum class TuningMode {
 // What of the options may change while traffic flows.
 struct TunerPolicy {
   TuningMode mode = TuningMode::kAuto;
-  std::vector<TargetView> targets;
-  std::string knee_definition = "Utilization";  // where there is no target: HalfLatency | Kleinrock | Utilization
-  double knee_utilization = 0.7;                // for Utilization
-  int input_tokens = 256;                       // of a typical request
+  std::vector<science::Target> targets;
+  // Where there is no target: kHalfLatency, kKleinrock or kUtilization.
+  science::KneeDefinition knee_definition = science::KneeDefinition::kUtilization;
+  double knee_utilization = 0.7;  // for kUtilization
+  int input_tokens = 256;         // of a typical request
   int output_tokens = 256;
   int ceiling = 0;                // MAX_CONCURRENT_REQUESTS; 0: none
   double max_calibration_s = 90;  // of the next calibration

@@ -28,10 +28,6 @@ std::string_view NameOf(TunerState state) {
   return kNames[static_cast<int>(state)];
 }
 
-std::string NameOf(const TargetView& target) {
-  return science::NameOf(science::Target{MetricOf(target.metric), target.quantile, target.target_ms});
-}
-
 Tuner::Tuner(TunerOptions options) : options_(std::move(options)), science_(std::make_unique<Science>()) {
   ShowOptions();
   view_.message = "waiting for the engine";
@@ -48,7 +44,11 @@ void Tuner::ShowOptions() {
 
 void Tuner::ShowKnees() {
   view_.knees.clear();
-  science::KneeInputs inputs{.utilization = options_.knee_utilization, .kv_cap = view_.cap};
+  const science::KneeInputs inputs{.target_ms = science::TightestMsPerToken(options_.targets, options_.output_tokens),
+                                   .utilization = options_.knee_utilization,
+                                   .kv_cap = view_.cap,
+                                   .timeout_s = science::kPlatformTimeout_s,
+                                   .output_tokens = options_.output_tokens};
   for (const auto& knee : science::AllKnees({.a_ms = view_.a_ms, .b_ms = view_.b_ms, .cap = view_.cap}, inputs)) {
     view_.knees.push_back({std::string(science::NameOf(knee.definition)), knee.concurrency, knee.utilization});
   }
@@ -133,7 +133,7 @@ TunerActions Tuner::Enforce(double now_s) {
   std::optional<science::Payload> workload;
   if (MoveCurve()) workload = curve_payload_;
   ShowKnees();
-  const science::TrackMove move = science_->tracker->Retarget(TargetsOf(options_), science_->most, workload, now_s);
+  const science::TrackMove move = science_->tracker->Retarget(options_.targets, science_->most, workload, now_s);
   if (options_.targets.empty()) {
     FollowKnee(now_s);
   } else {
@@ -141,16 +141,14 @@ TunerActions Tuner::Enforce(double now_s) {
     if (move.limit != 0) believed_ = move.limit;
     if (move.limit != 0 || limit != view_.limit) {
       std::string evidence = absl::StrCat("the ceiling is ", ceiling);
-      for (const TargetView& t : options_.targets) {
-        absl::StrAppend(&evidence, ", ", t.metric, absl::StrFormat(" p%.0f ≤ %.0f ms", 100 * t.quantile, t.target_ms));
-      }
+      for (const science::Target& t : options_.targets) absl::StrAppend(&evidence, ", ", TextOf(t));
       if (workload) absl::StrAppend(&evidence, ", ", TextOf(*workload));
       MoveLimit(limit, move.reason.empty() ? "objectives" : move.reason, evidence, now_s);
     }
     if (limit >= science_->most && limit == ceiling) {
       view_.bound_by = "Ceiling";
     } else if (view_.bound_by == "Ceiling" || move.reason == "objectives") {
-      view_.bound_by = options_.targets.front().metric;
+      view_.bound_by = std::string(NameOf(options_.targets.front().metric));
     }
   }
   if (options_.mode == TuningMode::kAdvise) return {LimitInForce()};
@@ -162,15 +160,13 @@ TunerActions Tuner::Enforce(double now_s) {
 bool Tuner::MoveCurve() {
   const science::Payload from = std::exchange(curve_payload_, Workload());
   if (from == curve_payload_) return false;
-  std::vector<science::CurvePoint> points;
-  for (PointView& p : view_.points) {
+  for (science::CurvePoint& p : view_.points) {
     const double faster = view_.step_model.TokensPerSecond(p.concurrency, curve_payload_) /
                           view_.step_model.TokensPerSecond(p.concurrency, from);
     p.tokens_per_second *= faster;
     p.mean_ms_per_token /= faster;
-    points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
   }
-  if (const auto fit = science::FitLaw(points); fit.ok()) view_.a_ms = fit->law.a_ms, view_.b_ms = fit->law.b_ms;
+  if (const auto fit = science::FitLaw(view_.points); fit.ok()) view_.a_ms = fit->law.a_ms, view_.b_ms = fit->law.b_ms;
   return true;
 }
 
@@ -181,18 +177,19 @@ void Tuner::FollowKnee(double now_s) {
                                                                      .end_to_end = curve,
                                                                      .output_tokens = options_.output_tokens,
                                                                      .kv_capacity = science::kKvShare * view_.cap,
-                                                                     .timeout_s = kTimeout_s,
+                                                                     .timeout_s = science::kPlatformTimeout_s,
                                                                      .ceiling = science_->ceiling,
-                                                                     .knee = KneeOf(options_.knee_definition),
+                                                                     .knee = options_.knee_definition,
                                                                      .knee_utilization = options_.knee_utilization});
   if (!known.ok()) return;  // only targets can be at fault
   believed_ = known->limit;
   view_.bound_by = std::string(science::NameOf(known->bound_by));
   if (known->limit == view_.limit) return;
-  MoveLimit(known->limit, "objectives",
-            absl::StrFormat("no latency target: the knee by %s, %.0f %% of what batching without end would give; %s",
-                            options_.knee_definition, 100 * known->utilization, TextOf(curve_payload_)),
-            now_s);
+  MoveLimit(
+      known->limit, "objectives",
+      absl::StrFormat("no latency target: the knee by %s, %.0f %% of what batching without end would give; %s",
+                      std::string(NameOf(options_.knee_definition)), 100 * known->utilization, TextOf(curve_payload_)),
+      now_s);
 }
 
 int64_t Tuner::PromptBudget() {
@@ -204,7 +201,7 @@ void Tuner::Track(int believed, int start) {
   science_->tracker =
       std::make_unique<science::LimitTracker>(science::TrackConfig{.model = view_.step_model,
                                                                    .payload = curve_payload_,
-                                                                   .targets = TargetsOf(options_),
+                                                                   .targets = options_.targets,
                                                                    .believed = believed,
                                                                    .start = start,
                                                                    .most = std::max(science_->most, start)});
@@ -222,7 +219,7 @@ Learned Tuner::learned() const {
               .step_model = view_.step_model,
               .payload = curve_payload_,
               .most = science_->bearable};
-  const std::vector<science::Target> targets = TargetsOf(options_);
+  const std::vector<science::Target>& targets = options_.targets;
   if (science_->tracker != nullptr) {
     out.level = science_->tracker->level();
     out.payload = science_->tracker->payload();

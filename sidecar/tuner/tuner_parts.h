@@ -2,8 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "lib/science/calibration.h"
 #include "sidecar/tuner/tuner.h"
@@ -17,24 +15,6 @@ struct Tuner::Science {
   int most = kDefaultCeiling;     // by ceiling and KV cache
   int bearable = 0;               // by the engine and its KV cache's share alone; 0: unknown
 };
-
-inline science::LatencyMetric MetricOf(const std::string& name) {
-  if (name == "TimeToFirstToken") return science::LatencyMetric::kTimeToFirstToken;
-  return name == "EndToEnd" ? science::LatencyMetric::kEndToEnd : science::LatencyMetric::kTimePerOutputToken;
-}
-
-inline std::vector<science::Target> TargetsOf(const TunerOptions& options) {
-  std::vector<science::Target> targets;
-  for (const TargetView& t : options.targets) targets.push_back({MetricOf(t.metric), t.quantile, t.target_ms});
-  return targets;
-}
-
-inline science::KneeDefinition KneeOf(const std::string& name) {
-  if (name == "HalfLatency") return science::KneeDefinition::kHalfLatency;
-  return name == "Kleinrock" ? science::KneeDefinition::kKleinrock : science::KneeDefinition::kUtilization;
-}
-
-inline constexpr double kTimeout_s = 60;  // what platforms commonly give a request
 
 inline int CeilingOf(const TunerOptions& options) { return options.ceiling > 0 ? options.ceiling : kDefaultCeiling; }
 

@@ -87,13 +87,13 @@ TunerActions Tuner::BeginCalibration() {
   science_->calibration = std::make_unique<science::Calibration>(
       science::CalibrationConfig{.input_tokens = options_.input_tokens,
                                  .output_tokens = options_.output_tokens,
-                                 .targets = TargetsOf(options_),
-                                 .knee = KneeOf(options_.knee_definition),
+                                 .targets = options_.targets,
+                                 .knee = options_.knee_definition,
                                  .knee_utilization = options_.knee_utilization,
                                  .ceiling = science_->ceiling,
                                  .kv_capacity = view_.cap,
                                  .max_total_tokens = facts_.max_total_tokens,
-                                 .timeout_s = kTimeout_s,
+                                 .timeout_s = science::kPlatformTimeout_s,
                                  .max_seconds = std::max(1.0, options_.max_calibration_s),
                                  .seed = options_.seed});
   return {RunProbe{science_->calibration.get(), options_.max_calibration_s + kGrace_s}};
@@ -117,19 +117,12 @@ void Tuner::ShowCalibration() {
   for (const science::PhaseCost& cost : known.phases)
     view_.phases.push_back({cost.phase, cost.seconds, static_cast<long>(cost.tokens())});
   if (!known.has_curve) return;
-  view_.points.clear();
-  for (const science::CurvePoint& p : known.ramp.end_to_end.points) {
-    view_.points.push_back({p.concurrency, p.mean_ms_per_token, p.tokens_per_second, p.samples});
-  }
+  view_.points = known.ramp.end_to_end.points;
   const science::Fit& fit = known.ramp.fit;
   view_.a_ms = fit.law.a_ms, view_.b_ms = fit.law.b_ms, view_.fit_error_ratio = fit.error_ratio;
   view_.step_model = science::StepModelOf(known, curve_payload_);
   ShowKnees();
-  view_.verify.clear();
-  for (const science::Verification& v : known.verifications) {
-    view_.verify.push_back(
-        {v.concurrency, v.quantile_ms, v.mean_ms_per_token, v.tokens_per_second, v.passed, v.requests});
-  }
+  view_.verify = known.verifications;
   view_.bound_by = std::string(science::NameOf(known.bound_by));
 }
 

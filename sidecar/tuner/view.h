@@ -16,35 +16,11 @@ std::string_view NameOf(TunerState state);  // "Boot", "WarmUp", …
 // How the program ends when a calibration cannot succeed.
 enum ExitCode { kExitImpossibleTarget = 3, kExitEngineGone = 4, kExitTooNoisy = 5 };
 
-struct TargetView {
-  std::string metric;  // TimePerOutputToken | TimeToFirstToken | EndToEnd
-  double quantile = 0.9;
-  double target_ms = 0;
-  bool operator==(const TargetView&) const = default;
-};
-std::string NameOf(const TargetView& target);  // "TimePerOutputToken p90": a metric may have several quantiles
-
 struct ProgressView {
   std::string phase;
   int concurrency = 0;
   double gap_ms = 0;
   double fraction = 0;
-};
-
-struct PointView {
-  int concurrency = 0;
-  double mean_ms_per_token = 0;
-  double tokens_per_second = 0;
-  int samples = 0;
-};
-
-struct VerifyView {
-  int concurrency = 0;
-  double quantile_ms = 0;  // of the first target, at its quantile
-  double mean_ms_per_token = 0;
-  double tokens_per_second = 0;
-  bool passed = false;
-  int requests = 0;
 };
 
 // What a phase of the calibration spent.
@@ -61,7 +37,7 @@ struct KneeView {
 };
 
 struct Decision {
-  double time_s = 0;  // on the monotonic clock
+  double time_s = 0;  // on the tuner's clock; since the epoch where it is told (sidecar/app/decision_log.h)
   std::string what;   // "limit"
   double from = 0, to = 0;
   std::string reason;    // one word: the label of patella_decisions_total
@@ -79,14 +55,14 @@ struct TunerView {
   int ceiling = 0;  // 0: none
   std::string bound_by;
   std::string confidence = "Low";
-  std::vector<TargetView> targets;
+  std::vector<science::Target> targets;
   int input_tokens = 0, output_tokens = 0;
-  std::vector<PointView> points;
+  std::vector<science::CurvePoint> points;
   double a_ms = 0, b_ms = 0;
   double cap = std::numeric_limits<double>::infinity();
   double fit_error_ratio = 0;
   science::StepModel step_model;
-  std::vector<VerifyView> verify;
+  std::vector<science::Verification> verify;
   std::vector<KneeView> knees;
   long calibration_tokens = 0;
   double calibration_seconds = 0;

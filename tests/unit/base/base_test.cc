@@ -39,6 +39,9 @@ TEST(ErrorKindTest, AStatusHasTheKindThatFitsBest) {
   EXPECT_EQ(KindOf(absl::InvalidArgumentError("")), ErrorKind::kBadRequest);
   EXPECT_EQ(KindOf(absl::OutOfRangeError("")), ErrorKind::kValidation);
   EXPECT_EQ(KindOf(absl::FailedPreconditionError("")), ErrorKind::kValidation);
+  EXPECT_EQ(KindOf(absl::UnimplementedError("")), ErrorKind::kValidation) << "a model of a kind that is not served";
+  EXPECT_EQ(KindOf(absl::AlreadyExistsError("")), ErrorKind::kUnavailable) << "a taken port is no bug of ours";
+  EXPECT_EQ(KindOf(absl::PermissionDeniedError("")), ErrorKind::kUnavailable);
   EXPECT_EQ(KindOf(absl::DeadlineExceededError("")), ErrorKind::kTimeout);
   EXPECT_EQ(KindOf(absl::DataLossError("")), ErrorKind::kInternal);
 }

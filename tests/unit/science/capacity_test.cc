@@ -1,5 +1,7 @@
 #include "lib/science/capacity.h"
 
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "lib/science/catalogue.h"
 
@@ -28,9 +30,16 @@ TEST(CapacityTest, TheCriticalBatchIsFlopsOverBytes) {
 }
 
 TEST(CapacityTest, TensorParallelismMustDivideTheHeadsAndFit) {
-  EXPECT_EQ(FeasibleTensorParallel(Model("falcon-7b"), Of("a100-40g"), 512), std::vector<int>({1})) << "71 heads";
-  EXPECT_EQ(FeasibleTensorParallel(Model("Llama-2-13b"), Of("g5.2xlarge"), 512), std::vector<int>());
-  EXPECT_EQ(FeasibleTensorParallel(Model("Llama-2-70b"), Of("a100-40g"), 512), std::vector<int>({4, 8}));
+  const auto feasible = [](const char* model, const char* accelerator) {
+    std::vector<int> degrees;
+    for (int degree = 1; degree <= 16; degree *= 2) {
+      if (CheckTensorParallel(Model(model), Of(accelerator), degree, 512).ok()) degrees.push_back(degree);
+    }
+    return degrees;
+  };
+  EXPECT_EQ(feasible("falcon-7b", "a100-40g"), std::vector<int>({1})) << "71 heads";
+  EXPECT_EQ(feasible("Llama-2-13b", "g5.2xlarge"), std::vector<int>());
+  EXPECT_EQ(feasible("Llama-2-70b", "a100-40g"), std::vector<int>({4, 8})) << "a node has eight";
 }
 
 // Published configurations of 512 and 4096 tokens, against the a and b fitted to them (the prior for b was set on

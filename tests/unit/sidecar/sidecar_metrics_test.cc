@@ -8,6 +8,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using enum science::LatencyMetric;
 
 constexpr char kLabels[] = R"(deployment="chat",model_name="llama",revision="0a1b2c3d")";
 
@@ -18,7 +19,7 @@ std::string Series(const std::string& name, const std::string& label, const std:
 TEST(SidecarMetricsTest, TargetsAreExportedSoThatADashboardCanDrawThemBesideTheLatencies) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;
-  tuner.targets = {{"TimePerOutputToken", 0.9, 50}, {"EndToEnd", 0.99, 15000}};
+  tuner.targets = {{kTimePerOutputToken, 0.9, 50}, {kEndToEnd, 0.99, 15000}};
   const std::string text = metrics.Text(tuner, {});
   EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_seconds", R"(slo="TimePerOutputToken p90")", "0.05")));
   EXPECT_THAT(text, HasSubstr(Series("patella_slo_target_ratio", R"(slo="TimePerOutputToken p90")", "0.9")));
@@ -29,7 +30,7 @@ TEST(SidecarMetricsTest, TargetsAreExportedSoThatADashboardCanDrawThemBesideTheL
 TEST(SidecarMetricsTest, TwoQuantilesOfOneMetricAreTwoTargets) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;
-  tuner.targets = {{"EndToEnd", 0.5, 100}, {"EndToEnd", 0.99, 500}};
+  tuner.targets = {{kEndToEnd, 0.5, 100}, {kEndToEnd, 0.99, 500}};
   metrics.OnFinished({.ok = true, .end_to_end_ms = 200}, tuner.targets);  // too slow for the half, not for nearly all
   const std::string text = metrics.Text(tuner, {});
   EXPECT_THAT(text, HasSubstr(Series("patella_slo_attainment_ratio", R"(slo="EndToEnd p50")", "0.98")));
@@ -42,7 +43,7 @@ TEST(SidecarMetricsTest, TwoQuantilesOfOneMetricAreTwoTargets) {
 TEST(SidecarMetricsTest, ATargetThatIsGoneLeavesNoFigureBehindThatAnAlertWouldStandOn) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;
-  tuner.targets = {{"EndToEnd", 0.9, 100}, {"TimeToFirstToken", 0.9, 50}};
+  tuner.targets = {{kEndToEnd, 0.9, 100}, {kTimeToFirstToken, 0.9, 50}};
   const StreamRecord slow = {.ok = true, .streamed = true, .time_to_first_token_ms = 200, .end_to_end_ms = 200};
   metrics.OnFinished(slow, tuner.targets);
   EXPECT_THAT(metrics.Text(tuner, {}), HasSubstr(R"(slo="EndToEnd p90")"));
@@ -57,7 +58,7 @@ TEST(SidecarMetricsTest, ATargetThatIsGoneLeavesNoFigureBehindThatAnAlertWouldSt
 TEST(SidecarMetricsTest, AChangedTargetIsJudgedAnew) {
   SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
   TunerView tuner;
-  tuner.targets = {{"EndToEnd", 0.9, 100}};
+  tuner.targets = {{kEndToEnd, 0.9, 100}};
   for (int i = 0; i < 50; ++i) metrics.OnFinished({.ok = true, .end_to_end_ms = 200}, tuner.targets);
   tuner.targets[0].target_ms = 300;
   EXPECT_THAT(metrics.Text(tuner, {}), Not(HasSubstr("patella_slo_attainment_ratio{")))
@@ -78,6 +79,19 @@ TEST(SidecarMetricsTest, RefusalsAndLiveDecisionsBeginAtZeroSoThatTheFirstIsSeen
   for (const char* reason : {"track", "guard"}) {
     EXPECT_THAT(text, HasSubstr(Series("patella_decisions_total", std::string("reason=\"") + reason + "\"", "0")));
   }
+}
+
+TEST(SidecarMetricsTest, AKneeWhoseDefinitionNoLongerAppliesIsGone) {
+  SidecarMetrics metrics("llama", "chat", "0a1b2c3d");
+  TunerView tuner;
+  tuner.knees = {{.definition = "LatencyTarget", .concurrency = 17}, {.definition = "Timeout", .concurrency = 375}};
+  const std::string before = metrics.Text(tuner, {});
+  EXPECT_THAT(before, HasSubstr(Series("patella_knee_concurrency", R"(definition="LatencyTarget")", "17")));
+  EXPECT_THAT(before, HasSubstr(Series("patella_knee_concurrency", R"(definition="Timeout")", "375")));
+  tuner.knees.erase(tuner.knees.begin());
+  const std::string after = metrics.Text(tuner, {});
+  EXPECT_THAT(after, Not(HasSubstr("LatencyTarget")));
+  EXPECT_THAT(after, HasSubstr(R"(definition="Timeout")"));
 }
 
 TEST(SidecarMetricsTest, WhatBindsTheLimitIsOneSeriesThatIs1) {

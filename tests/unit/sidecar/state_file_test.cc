@@ -15,7 +15,7 @@ class StateFileTest : public testing::Test {
  protected:
   StateFileTest() {
     std::filesystem::create_directories(folder_);
-    options_.targets = {{"TimePerOutputToken", 0.9, 50}};
+    options_.targets = {{.quantile = 0.9, .target_ms = 50}};
     learned_ = {.key = KeyOf(options_), .limit = 20, .bound_by = "TimePerOutputToken", .confidence = "High"};
     learned_.calibrated_at_s = 1'800'000'000;
     learned_.a_ms = 10, learned_.b_ms = 2;

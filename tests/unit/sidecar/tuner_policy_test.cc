@@ -53,17 +53,19 @@ TEST_F(TunerPolicyTest, WhatIsTheSameChangesNothing) {
 }
 
 TEST_F(TunerPolicyTest, WithoutATargetTheKneeThatIsAskedForStandsInForIt) {
+  using science::KneeDefinition;
   policy_.targets.clear();
   const double a_over_b = tuner_.view().a_ms / tuner_.view().b_ms;
-  for (const auto& [definition, utilization, knee] :
-       {std::tuple("Kleinrock", 0.7, a_over_b), std::tuple("HalfLatency", 0.7, 2.513 * a_over_b),
-        std::tuple("Utilization", 0.6, 1.5 * a_over_b)}) {
+  for (const auto& [definition, utilization, knee] : {std::tuple(KneeDefinition::kKleinrock, 0.7, a_over_b),
+                                                      std::tuple(KneeDefinition::kHalfLatency, 0.7, 2.513 * a_over_b),
+                                                      std::tuple(KneeDefinition::kUtilization, 0.6, 1.5 * a_over_b)}) {
+    const std::string name(NameOf(definition));
     policy_.knee_definition = definition;
     policy_.knee_utilization = utilization;
     Follow(policy_);
-    EXPECT_EQ(world_.limit, static_cast<int>(knee)) << definition;
+    EXPECT_EQ(world_.limit, static_cast<int>(knee)) << name;
     EXPECT_EQ(tuner_.view().bound_by, "Knee");
-    EXPECT_NE(tuner_.view().decisions.back().evidence.find(definition), std::string::npos);
+    EXPECT_NE(tuner_.view().decisions.back().evidence.find(name), std::string::npos);
   }
   policy_.ceiling = 3;
   Follow(policy_);
@@ -75,6 +77,25 @@ TEST_F(TunerPolicyTest, WithoutATargetTheKneeThatIsAskedForStandsInForIt) {
   policy_.targets = OptionsFor(35).targets;
   Follow(policy_);
   EXPECT_NEAR(world_.limit, 9, 2) << "the target binds again";
+}
+
+TEST_F(TunerPolicyTest, TheKneesByTargetAndTimeoutAreShownAndFollowTheTargets) {
+  const auto knee = [this](const std::string& definition) {
+    for (const KneeView& k : tuner_.view().knees) {
+      if (k.definition == definition) return k.concurrency;
+    }
+    return 0.0;
+  };
+  const double a = tuner_.view().a_ms, b = tuner_.view().b_ms, cap = tuner_.view().cap;
+  EXPECT_NEAR(knee("LatencyTarget"), (50 - a) / b, 1e-9);
+  EXPECT_NEAR(knee("Timeout"), 0.8 * 60 * (1000 * cap / (a + b * cap)) / 64, 1e-6);
+  policy_.targets[0].target_ms = 35;
+  Follow(policy_);
+  EXPECT_NEAR(knee("LatencyTarget"), (35 - a) / b, 1e-9);
+  policy_.targets.clear();
+  Follow(policy_);
+  EXPECT_EQ(knee("LatencyTarget"), 0) << "there is no target";
+  EXPECT_GT(knee("Timeout"), 0);
 }
 
 TEST_F(TunerPolicyTest, LongerPromptsAreReckonedIntoTheLimitWithoutAProbe) {
@@ -114,7 +135,7 @@ TEST_F(TunerPolicyTest, AdviceFollowsTheTargetsAndTheCeilingIsEnforced) {
 }
 
 TEST_F(TunerPolicyTest, OffEnforcesNoPromptBudget) {
-  policy_.targets.push_back({"TimeToFirstToken", 0.9, 500});
+  policy_.targets.push_back({science::LatencyMetric::kTimeToFirstToken, 0.9, 500});
   Follow(policy_);
   EXPECT_GT(world_.prompt_tokens, 0);
   policy_.mode = TuningMode::kOff;

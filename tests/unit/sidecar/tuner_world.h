@@ -17,7 +17,7 @@ inline TunerOptions OptionsFor(double target_ms) {
   options.input_tokens = 128;
   options.output_tokens = 64;
   options.max_calibration_s = 300;
-  if (target_ms > 0) options.targets = {{"TimePerOutputToken", 0.9, target_ms}};
+  if (target_ms > 0) options.targets = {{.quantile = 0.9, .target_ms = target_ms}};
   return options;
 }
 

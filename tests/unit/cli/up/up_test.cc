@@ -19,6 +19,7 @@ namespace patella::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -83,6 +84,8 @@ TEST_F(UpTest, TheLimitIsPrintedAndCtrlCLeavesNothingBehind) {
   ASSERT_TRUE(WaitForText(*up, "Ctrl-C stops it.")) << up->Log();
   EXPECT_THAT(up->Log(), HasSubstr("limit 11: bound by the target for time per output token, confidence high"));
   EXPECT_THAT(up->Log(), HasSubstr("R(c) = 5"));
+  EXPECT_THAT(up->Log(), ContainsRegex("→ LatencyTarget +19.4 "));
+  EXPECT_THAT(up->Log(), ContainsRegex("  Timeout +208 "));
   EXPECT_THAT(up->Log(), HasSubstr("/metrics"));
   EXPECT_FALSE(fs::is_empty(folder_ / "tmp"));
   kill(up->pid(), SIGINT);
