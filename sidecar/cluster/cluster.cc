@@ -85,7 +85,7 @@ class Link final : public ClusterLink {
       LogInfo("elected: this sidecar publishes for the deployment", {{"deployment", options_.deployment}});
       Wake();
     };
-    callbacks.on_stopped = [] { LogInfo("no longer elected"); };
+    callbacks.on_stopped = [](const std::string& why) { LogInfo("no longer elected", {{"why", why}}); };
     elector_ = std::make_unique<kube::LeaderElector>(connection_.client.get(), lease, boot_clock_, std::move(callbacks),
                                                      options_.metrics);
     elector_->Start();

@@ -5,7 +5,9 @@ import pathlib
 import signal
 import time
 import unittest
+import urllib.parse
 
+import gate
 import kube
 import operators
 from operators import account, deployments, sample
@@ -34,6 +36,36 @@ class ElectionTest(unittest.TestCase):
                 ns.apply(sample("three"))
                 kube.eventually(lambda: len(deployments(ns)) == 3, seconds=120, of="work by the third")
                 self.assertEqual(own.leader().split("_")[0], "c")
+
+    def test_a_lease_that_is_deleted_by_hand_is_made_anew_and_nobody_stops(self):
+        with kube.namespace() as ns, account(ns) as own, own.operator("a") as first, own.operator("b") as second:
+            leader = kube.eventually(own.leader, of="a leader")
+            second.wait_ready()
+            own.own.kubectl("delete", "lease", operators.LEASE)
+            self.assertEqual(kube.eventually(own.leader, of="the Lease anew"), leader)
+            log = (first if leader.startswith("a_") else second).text()
+            self.assertIn("the Lease was deleted while this process leads", log)
+            ns.apply(sample())
+            kube.eventually(lambda: len(deployments(ns)) == 1, of="work")
+            self.assertEqual((first.process.poll(), second.process.poll()), (None, None))
+
+    def test_an_api_server_that_does_not_answer_does_not_keep_an_operator_from_ending(self):
+        with kube.namespace() as ns, account(ns) as own:
+            config = json.loads(own.kubeconfig.read_text())
+            cluster = config["clusters"][0]["cluster"]
+            server = urllib.parse.urlparse(cluster["server"])
+            with gate.Gate(server.port) as way:
+                cluster["server"] = f"https://{server.hostname}:{way.port}"
+                own.kubeconfig.write_text(json.dumps(config))
+                with own.operator() as operator:
+                    operator.wait_ready()
+                    kube.eventually(own.leader, of="it leads")
+                    way.hold()
+                    ns.apply(sample())
+                    waits = lambda: "1 with workers" in operator.get("/readyz?verbose")[1]
+                    kube.eventually(waits, of=f"a worker that waits; log:\n{operator.text()}")
+                    self.assertEqual(operator.stop(), 0, operator.text())
+                    self.assertIn("the API server does not answer", operator.text())
 
     def test_two_operators_by_mistake_of_which_one_elects_nobody_still_agree(self):
         with kube.namespace() as ns, account(ns) as own, own.operator("a"), own.operator("b", LEADER_ELECTION="false"):
