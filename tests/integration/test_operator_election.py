@@ -94,6 +94,38 @@ class ElectionTest(unittest.TestCase):
                 kube.eventually(lambda: [d["metadata"]["annotations"]["patella.dev/operator"] for d in deployments(ns)]
                                 == [f"{own.own.name}/second"], 60, f"its name; log:\n{second.text()}")
 
+    def test_two_releases_by_mistake_that_cannot_read_each_others_lease_do_not_fight(self):
+        """The first by name goes on, whoever came first, elected or not."""
+        for came_first, elected in ((0, "true"), (1, "false")):
+            with (
+                self.subTest(came_first=came_first, elected=elected),
+                kube.namespace() as ns,
+                account(ns, may_be_refused=True) as one,
+                account(ns, may_be_refused=True) as other,
+            ):
+                accounts = sorted((one, other), key=lambda a: f"{a.own.name}/")
+                settings = [{"HOST_MODEL_DIR": f"/srv/{i}", "LEADER_ELECTION": elected} for i in range(2)]
+                by_name = [f"{a.own.name}/{operators.LEASE}" for a in accounts]
+                with accounts[came_first].operator(**settings[came_first]) as there:
+                    ns.apply(sample(model={"name": "SmolLM2-135M-Instruct", "uri": "file://SmolLM2-135M-Instruct.Q4_1.gguf"}))
+                    kube.eventually(lambda: len(operators.children(ns)) == 11, of=f"children; log:\n{there.text()}")
+                    with accounts[1 - came_first].operator(**settings[1 - came_first]) as newcomer:
+                        second = newcomer if came_first == 0 else there
+                        told = lambda: second.text().count("reason=AnotherOperator")
+                        kube.eventually(told, 60, f"the second by name says so; log:\n{second.text()}")
+                        state = lambda: [
+                            (d["metadata"]["annotations"]["patella.dev/operator"], d["metadata"]["generation"])
+                            for d in deployments(ns)
+                        ]
+                        version = lambda: [d["metadata"]["resourceVersion"] for d in deployments(ns)]
+                        kube.eventually(lambda: {mark for mark, _ in state()} == {by_name[0]}, 60, "the first's mark")
+                        kube.settled(version, still_s=5.0, seconds=60)
+                        self.assertTrue(all(generation < 6 for _, generation in state()), state())
+                        contested = kube.eventually(lambda: operators.condition(ns, "Contested"), of="the condition")
+                        self.assertIn(f"Lease {by_name[0]}", contested["message"])
+                        self.assertIn("left to that one", contested["message"])
+                        self.assertEqual(told(), 1, second.text())
+
 
 class CredentialsTest(unittest.TestCase):
     """Each message says what and how to mend it, once in the log and on /readyz."""
