@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <future>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "lib/base/logging.h"
@@ -345,10 +346,28 @@ class CpprestTransport final : public HttpTransport {
   absl::Status Prepare() { return Tls().status(); }
 
   absl::StatusOr<HttpResponse> Call(const HttpRequest& request, Duration timeout) override;
+  void EndCalls() override;
   std::unique_ptr<HttpStream> Stream(const HttpRequest& request, Duration idle_timeout,
                                      StreamCallbacks callbacks) override;
 
  private:
+  // Of a call. What is said first counts.
+  struct Outcome {
+    std::mutex mutex;
+    std::condition_variable ready;
+    bool done = false;
+    absl::Status status;
+    HttpResponse response;
+    void Set(absl::Status s, HttpResponse r) {
+      const std::lock_guard lock(mutex);
+      if (std::exchange(done, true)) return;
+      status = std::move(s);
+      response = std::move(r);
+      ready.notify_all();
+    }
+    void GiveUp() { Set(ConnectionError(ConnectionFailure::kCancelled, "given up: this client was closed"), {}); }
+  };
+
   absl::StatusOr<std::shared_ptr<const TlsContext>> Tls();
   absl::StatusOr<std::shared_ptr<http_client>> MakeClient(Duration idle_timeout);
   absl::StatusOr<std::shared_ptr<http_client>> SharedClient();
@@ -376,6 +395,8 @@ class CpprestTransport final : public HttpTransport {
   uint64_t generation_ = 0;  // of tls_
   std::shared_ptr<const TlsContext> tls_;
   std::shared_ptr<http_client> shared_client_;  // its pool keeps connections; replaced with tls_
+  std::set<std::shared_ptr<Outcome>> calls_;    // in progress
+  bool calls_ended_ = false;
 };
 
 absl::StatusOr<std::shared_ptr<const TlsContext>> CpprestTransport::Tls() {
@@ -460,22 +481,11 @@ absl::StatusOr<HttpResponse> CpprestTransport::Call(const HttpRequest& request, 
   // A connection of its own keeps the library from sending a POST again over a second one.
   PATELLA_ASSIGN_OR_RETURN(std::shared_ptr<http_client> client,
                            request.method == "POST" ? MakeClient(std::chrono::minutes(5)) : SharedClient());
-  struct Outcome {
-    std::mutex mutex;
-    std::condition_variable ready;
-    bool done = false;
-    absl::Status status;
-    HttpResponse response;
-  };
   const auto outcome = std::make_shared<Outcome>();
   Exchange::Sink sink = SinkFor(request);
   sink.on_end = [outcome, credentials = credentials_](absl::Status status, HttpResponse response) {
     NoteTlsFailure(status, *credentials);
-    const std::lock_guard lock(outcome->mutex);
-    outcome->status = std::move(status);
-    outcome->response = std::move(response);
-    outcome->done = true;
-    outcome->ready.notify_all();
+    outcome->Set(std::move(status), std::move(response));
   };
   const auto exchange = std::make_shared<Exchange>(std::move(sink));
   try {
@@ -486,16 +496,31 @@ absl::StatusOr<HttpResponse> CpprestTransport::Call(const HttpRequest& request, 
     return absl::InvalidArgumentError(StrCat(request.method, " ", request.path, ": ", error.what()));
   }
   client.reset();
-  std::unique_lock lock(outcome->mutex);
-  if (!outcome->ready.wait_for(lock, timeout, [&] { return outcome->done; })) {
-    lock.unlock();
-    const absl::Status late = DescribeHttpError(ETIMEDOUT, "", request.method, credentials_->access().server,
-                                                request.path, credentials_->access().source);
-    Post([exchange, late] { exchange->Cancel(late); });
-    return late;
+  {
+    const std::lock_guard lock(mutex_);
+    calls_.insert(outcome);
+    if (calls_ended_) outcome->GiveUp();
   }
-  if (!outcome->status.ok()) return outcome->status;
-  return std::move(outcome->response);
+  {
+    std::unique_lock lock(outcome->mutex);
+    outcome->ready.wait_for(lock, timeout, [&] { return outcome->done; });
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    calls_.erase(outcome);
+  }
+  outcome->Set(DescribeHttpError(ETIMEDOUT, "", request.method, credentials_->access().server, request.path,
+                                 credentials_->access().source),
+               {});
+  if (outcome->status.ok()) return std::move(outcome->response);
+  Post([exchange, status = outcome->status] { exchange->Cancel(status); });  // nothing, where it has ended
+  return outcome->status;
+}
+
+void CpprestTransport::EndCalls() {
+  const std::lock_guard lock(mutex_);
+  calls_ended_ = true;
+  for (const std::shared_ptr<Outcome>& call : calls_) call->GiveUp();
 }
 
 std::unique_ptr<HttpStream> CpprestTransport::Stream(const HttpRequest& request, Duration idle_timeout,

@@ -141,7 +141,8 @@ LeaseRecord LeaseMachine::MineFrom(const LeaseRecord& seen) const {
 
 LeaseMachine::Action LeaseMachine::Next(TimePoint now) {
   if (now < next_try_) return {Action::Kind::kWait, next_try_, {}};
-  const bool others = known_ && !absent_ && !observed_.holder.empty() && observed_.holder != settings_.identity;
+  // The last holder of a Lease that was deleted may go on until it notices.
+  const bool others = known_ && !observed_.holder.empty() && observed_.holder != settings_.identity;
   if (settings_.watch && others && now < expires()) {
     // Then it is read before it is taken over: a watch may have been silent for other reasons.
     read_first_ = true;
@@ -178,9 +179,11 @@ void LeaseMachine::Answer(TimePoint sent, TimePoint now, const absl::StatusOr<Le
       next_try_ = now;
       Observe(now, *outcome);
     } else if (kube::IsNotFound(outcome.status())) {
-      observed_ = {};
       known_ = absent_ = true;
-      leading_ = false;
+      if (!settings_.may_create) {
+        observed_ = {};
+        leading_ = false;
+      }
       read_first_ = !settings_.may_create;
       next_try_ = settings_.may_create ? now : now + Jittered(settings_.retry_period);
     } else {
@@ -243,6 +246,7 @@ struct LeaderElector::Impl {
   void Watch();
   void Run();
   void Tell();
+  std::string WhyStopped() const;
   absl::StatusOr<LeaseRecord> Do(const LeaseMachine::Action& action);
   void LogProblem(const absl::Status& status);
   void NoticeClock();
@@ -266,20 +270,32 @@ void LeaderElector::Impl::Watch() {
   reflector->Start();
 }
 
+// With the mutex.
+std::string LeaderElector::Impl::WhyStopped() const {
+  if (stopping) return "this process ends";
+  const std::string& holder = machine.holder();
+  if (!holder.empty() && holder != settings.identity) return StrCat(holder, " has taken it");
+  if (machine.absent() && !settings.may_create) return "it was deleted";
+  if (holder.empty()) return "somebody took this process's name out of it";
+  return StrCat("it could not be renewed for ", Seconds(settings.renew_deadline), " s",
+                told_problem.empty() ? "" : ": ", told_problem);
+}
+
 // Reports what changed; without the mutex, for callbacks may ask IsLeader.
 void LeaderElector::Impl::Tell() {
   bool leads;
-  std::string holder;
+  std::string holder, why;
   {
     const std::lock_guard lock(mutex);
     leads = machine.Leading(clock.Now());
     holder = machine.holder();
+    if (!leads) why = WhyStopped();
   }
   if (leads != told_leading) {
     told_leading = leads;
     if (master) master->Set(leads ? 1 : 0);
-    const auto& callback = leads ? callbacks.on_started : callbacks.on_stopped;
-    if (callback) callback();
+    if (leads && callbacks.on_started) callbacks.on_started();
+    if (!leads && callbacks.on_stopped) callbacks.on_stopped(why);
   }
   if (holder != told_holder && !holder.empty() && callbacks.on_new_leader) callbacks.on_new_leader(holder);
   told_holder = holder;
@@ -345,7 +361,11 @@ void LeaderElector::Impl::Run() {
       const TimePoint sent = clock.Now();
       const absl::StatusOr<LeaseRecord> outcome = Do(action);
       NoticeClock();
-      LogProblem(kube::IsNotFound(outcome.status()) && settings.may_create ? absl::OkStatus() : outcome.status());
+      const bool to_be_made = kube::IsNotFound(outcome.status()) && settings.may_create;
+      LogProblem(to_be_made ? absl::OkStatus() : outcome.status());
+      if (to_be_made && told_leading && action.kind == LeaseMachine::Action::Kind::kGet)
+        LogWarning("the Lease was deleted while this process leads",
+                   {{"lease", StrCat(settings.namespace_name, "/", settings.name)}, {"next", "it is made anew"}});
       const std::lock_guard lock(mutex);
       machine.Answer(sent, clock.Now(), outcome);
     }

@@ -3,7 +3,8 @@
 //
 // Whether a lease has expired is judged by when its record was last *seen* to change, on this machine's clock, never by
 // times in it. A leader that could not renew for renew_deadline is one no more, though the lease runs on for others:
-// the difference is the time for its last write to end. LeaseMachine is pure (times and answers in, actions out);
+// the difference is the time for its last write to end. A Lease that somebody deletes is made anew by its holder; others
+// wait for what it had left to run. LeaseMachine is pure (times and answers in, actions out);
 // LeaderElector drives it over a Client with one thread.
 #pragma once
 
@@ -75,6 +76,7 @@ class LeaseMachine {
   bool Leading(TimePoint now) const;
   TimePoint leading_until() const;                                // of the last renewal; the past if we never led
   const std::string& holder() const { return observed_.holder; }  // as last seen
+  bool absent() const { return absent_; }                         // there was no Lease when last looked
   // When the present record expires, for kWait with a watch.
   TimePoint expires() const;
   // The record that gives the lease up; nullopt if it is not ours.
@@ -100,7 +102,8 @@ class LeaseMachine {
 
 struct LeaderCallbacks {  // on the elector's thread; may be empty
   std::function<void()> on_started;
-  std::function<void()> on_stopped;  // lost, or released: guarded work must end at once. An operator ends its process.
+  // Lost, or released: guarded work must end at once. An operator ends its process.
+  std::function<void(const std::string& why)> on_stopped;
   std::function<void(const std::string& holder)> on_new_leader;
 };
 

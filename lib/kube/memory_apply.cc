@@ -23,7 +23,7 @@ std::string ItemName(const std::string& key, const json& value) {
 }
 
 void Flatten(const ListKeys& keys, const json& value, FieldPath& path, Leaves& leaves) {
-  if (value.is_object() && !value.empty()) {
+  if (value.is_object() && (path.empty() || !value.empty())) {  // nothing at all has no leaf
     for (const auto& [name, member] : value.items()) {
       path.push_back(name);
       Flatten(keys, member, path, leaves);

@@ -65,7 +65,11 @@ struct Reflector::Impl {
   Random random;
   std::string version;  // last seen
   bool watch_list;
-  std::string trouble;  // as last told in the log; empty: none
+  struct Trouble {
+    std::string kind;  // as last told in the log; "": none
+    absl::Status status;
+  };
+  Trouble of_list, of_watch;
   NextStep step = NextStep::kList;
   std::unique_ptr<WatchStream> stream;  // in progress
   bool any_event = false;               // of it
@@ -92,10 +96,10 @@ struct Reflector::Impl {
   void Filled(std::vector<ObjectPtr> objects, std::string_view at) {
     cache->Replace(options.namespace_name, std::move(objects), at, /*initial=*/!Synced());
     version = at;
-    Works();
+    Works(of_list);
+    if (IsExpired(of_watch.status) || IsTooLargeResourceVersion(of_watch.status)) Works(of_watch);
     const std::lock_guard lock(mutex);
     synced = true;
-    stats.last_error = absl::OkStatus();
     changed.notify_all();
   }
 
@@ -114,7 +118,7 @@ struct Reflector::Impl {
     changed.wait_for(lock, duration, [&] { return stopping; });
   }
 
-  void Failed(std::string_view what, const absl::Status& status) {
+  void Failed(Trouble& of, std::string_view what, const absl::Status& status) {
     {
       const std::lock_guard lock(mutex);
       if (stopping) return;
@@ -123,18 +127,25 @@ struct Reflector::Impl {
     }
     // Each kind of trouble once: an API server that is away fails every try alike.
     const std::optional<ApiError> error = ApiErrorOf(status);
-    const std::string kind =
-        StrCat(what, " ", static_cast<int>(ConnectionFailureOf(status)), " ", error ? error->http_code : 0);
+    const std::string kind = StrCat(static_cast<int>(ConnectionFailureOf(status)), " ", error ? error->http_code : 0);
     const LogFields fields = {{"resource", QualifiedName(cache->resource())},
                               {"namespace", options.namespace_name},
                               {"version", version},
                               {"error", status}};
-    const bool news = std::exchange(trouble, kind) != kind;
+    of.status = status;
+    const bool news = std::exchange(of.kind, kind) != kind;
     news ? LogWarning(StrCat(what, " failed"), fields) : LogDebug(StrCat(what, " failed again"), fields);
   }
 
-  void Works() {
-    if (!std::exchange(trouble, "").empty())
+  // A list that works says nothing of watches, which may be refused all the same; but it is all that an old version needs.
+  void Works(Trouble& of) {
+    const bool had_trouble = !std::exchange(of, {}).kind.empty();
+    const Trouble& left = of_list.kind.empty() ? of_watch : of_list;
+    {
+      const std::lock_guard lock(mutex);
+      stats.last_error = left.status;
+    }
+    if (had_trouble && left.kind.empty())
       LogInfo("up to date again",
               {{"resource", QualifiedName(cache->resource())}, {"namespace", options.namespace_name}});
   }
@@ -185,7 +196,7 @@ std::optional<Duration> Reflector::Impl::Turn(Duration patience) {
     stream.reset();
     step = AfterWatch(*ended, any_event, clock.Now() - began);
     asked = RetryAfter(*ended).value_or(Duration::zero());
-    if (!ended->ok()) Failed("watch", *ended);
+    if (!ended->ok()) Failed(of_watch, "watch", *ended);
     return Duration::zero();
   }
   const bool newest = step == NextStep::kListNewest;
@@ -194,7 +205,7 @@ std::optional<Duration> Reflector::Impl::Turn(Duration patience) {
     step = NextStep::kWatchAgain;
     return Duration::zero();
   }
-  Failed("list", status);
+  Failed(of_list, "list", status);
   asked = RetryAfter(status).value_or(Duration::zero());
   const bool too_old_or_new = IsExpired(status) || IsTooLargeResourceVersion(status);
   if (too_old_or_new) version.clear();
@@ -248,6 +259,7 @@ absl::Status Reflector::Impl::FillByWatch(const std::string& from) {
         list.reserve(objects.size());
         for (auto& [key, object] : objects) list.push_back(std::move(object));
         Filled(std::move(list), event->object->resource_version());
+        Works(of_watch);
         stream = std::move(opened);
         began = clock.Now();
         any_event = true;  // the initial ones
@@ -302,12 +314,9 @@ std::optional<absl::Status> Reflector::Impl::Follow(Duration patience) {
         return absl::OkStatus();
     }
     any_event = true;
-    Works();
+    Works(of_watch);
     version = event->object->resource_version();
-    Count([&](ReflectorStats& s) {
-      ++(event->type == WatchEventType::kBookmark ? s.bookmarks : s.events);
-      s.last_error = absl::OkStatus();
-    });
+    Count([&](ReflectorStats& s) { ++(event->type == WatchEventType::kBookmark ? s.bookmarks : s.events); });
   }
 }
 

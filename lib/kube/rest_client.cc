@@ -337,9 +337,12 @@ RestClient::RestClient(HttpTransport* transport, std::shared_ptr<Credentials> cr
 RestClient::~RestClient() { Close(); }
 
 void RestClient::Close() {
-  const std::lock_guard lock(impl_->mutex);
-  impl_->closed = true;
-  impl_->changed.notify_all();
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (std::exchange(impl_->closed, true)) return;
+    impl_->changed.notify_all();
+  }
+  impl_->transport->EndCalls();
 }
 
 absl::StatusOr<ObjectPtr> RestClient::Get(const Resource& resource, std::string_view namespace_name,

@@ -37,7 +37,7 @@ class RestClient final : public Client {
              RestClientOptions options = {});
   ~RestClient() override;
 
-  // Ends pauses between repetitions and refuses further calls with Cancelled. Calls on the wire end by themselves.
+  // Ends calls on the wire and pauses between repetitions, and refuses further calls, with Cancelled. Watches go on.
   void Close();
 
   absl::StatusOr<ObjectPtr> Get(const Resource& resource, std::string_view namespace_name,

@@ -65,6 +65,9 @@ class HttpTransport {
   // happens.
   virtual absl::StatusOr<HttpResponse> Call(const HttpRequest& request, Duration timeout) = 0;
 
+  // Calls in progress, and any later ones, end with kCancelled: what they asked for may have been done, or not.
+  virtual void EndCalls() = 0;
+
   // `idle_timeout`: ends with kTimeout if no byte came for that long. A line may be up to 32 MiB.
   virtual std::unique_ptr<HttpStream> Stream(const HttpRequest& request, Duration idle_timeout,
                                              StreamCallbacks callbacks) = 0;

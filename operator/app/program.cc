@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "lib/base/logging.h"
 #include "lib/base/status_macros.h"
@@ -25,7 +28,10 @@ namespace patella::controller {
 namespace {
 
 constexpr auto kCacheTimeout = std::chrono::minutes(2);
-constexpr auto kEventsTimeout = std::chrono::seconds(2);
+// At the end, what an API server that does not answer may hold up, so that another leads soon.
+constexpr auto kWorkersTimeout = std::chrono::seconds(1);
+constexpr auto kEventsTimeout = std::chrono::seconds(1);
+constexpr auto kReleaseTimeout = std::chrono::seconds(2);
 constexpr int kExitLeaseLost = 1;
 constexpr auto kCheckPatience = std::chrono::seconds(60);
 constexpr kube::BackoffSettings kPreflightPauses = {.initial = std::chrono::seconds(1),
@@ -50,6 +56,30 @@ class Signals {
  private:
   sigset_t set_;
   bool came_ = false;
+};
+
+// Calls `late` if it still exists after so long.
+class Within {
+ public:
+  Within(Duration bound, std::function<void()> late)
+      : thread_([this, bound, late = std::move(late)] {
+          std::unique_lock lock(mutex_);
+          if (!changed_.wait_for(lock, bound, [this] { return done_; })) late();
+        }) {}
+  ~Within() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;  // last: it uses the rest
 };
 
 class Program {
@@ -191,13 +221,13 @@ absl::Status Program::StartElection() {
   PATELLA_RETURN_IF_ERROR(kube::CheckLeaseSettings(lease));
   kube::LeaderCallbacks callbacks;
   callbacks.on_started = [this] { Lead(); };
-  callbacks.on_stopped = [this] {
+  callbacks.on_stopped = [this](const std::string& why) {
     {
       const std::lock_guard lock(lead_mutex_);
       if (stopping_) return;
     }
     // Workers may be in the middle of a call: nothing but the end of the process is certain to stop them in time.
-    LogError("the lease was lost", {{"why", "it could not be renewed for 10 s"}, {"next", "this process ends"}});
+    LogError("the lease was lost", {{"why", why}, {"next", "this process ends"}});
     _exit(kExitLeaseLost);
   };
   callbacks.on_new_leader = [](const std::string& holder) { LogInfo("leader", {{"holder", holder}}); };
@@ -214,9 +244,24 @@ void Program::Stop() {
     if (stopping_) return;
     stopping_ = true;
   }
-  if (manager_ != nullptr) manager_->Stop();
-  if (events_ != nullptr) events_->Stop(kEventsTimeout);
-  if (elector_ != nullptr) elector_->Stop(/*release=*/true);
+  const auto close = [](const kube::Connection& connection) {
+    return [client = connection.client.get()] {
+      LogWarning("the API server does not answer", {{"next", "this process ends without waiting for it"}});
+      client->Close();
+    };
+  };
+  if (manager_ != nullptr) {
+    const Within bound(kWorkersTimeout, close(connection_));
+    manager_->Stop();
+  }
+  if (events_ != nullptr) {
+    const Within bound(2 * kEventsTimeout, close(connection_));
+    events_->Stop(kEventsTimeout);
+  }
+  if (elector_ != nullptr) {
+    const Within bound(kReleaseTimeout, close(election_));
+    elector_->Stop(/*release=*/true);
+  }
   elector_now_ = nullptr;
   elector_.reset();
   manager_now_ = nullptr;

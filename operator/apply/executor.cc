@@ -131,6 +131,16 @@ absl::Status Executor::Scale(const reconcile::RetainedDeployment& retained, cons
   return absl::OkStatus();
 }
 
+absl::Status Executor::Mark(const kube::Object& deployment, const Owner& owner) {
+  const absl::StatusOr<kube::ObjectPtr> done =
+      client_->MergePatch(kube::kDeployments, owner.namespace_name, deployment.name(),
+                          render::RenderMark(deployment.uid(), owner.operator_name), {.manager = kManager});
+  if (kube::IsNotFound(done.status()) || kube::IsConflict(done.status())) return absl::OkStatus();  // gone meanwhile
+  if (!done.ok()) return done.status();
+  Wrote(CacheOf(kube::kDeployments), **done, owner);
+  return absl::OkStatus();
+}
+
 // What is there, if it is still good; else new ones.
 absl::StatusOr<Child> Executor::Peers(const reconcile::PeerSecret& secret, const Owner& owner) {
   PATELLA_ASSIGN_OR_RETURN(const kube::ObjectPtr live, Live({.resource = kube::kSecrets, .name = secret.name}, owner));

@@ -40,6 +40,9 @@ class Executor {
   // Children, then what is too much. The first error ends it; the same call again goes on. Not called with plan.hold.
   absl::Status Execute(const reconcile::Plan& plan, const render::Owner& owner, std::vector<Deed>* deeds);
 
+  // Puts the owner's operator_name on one of its Deployments, and touches nothing else.
+  absl::Status Mark(const kube::Object& deployment, const render::Owner& owner);
+
   // False while the caches do not show what was last written for this deployment: planning now would look at the past.
   bool SeesWrites(const kube::ObjectKey& owner) const;
 

@@ -82,7 +82,8 @@ Reconciler::Reconciler(kube::Client* client, Caches caches, const Clock& clock, 
         return std::move(options);
       }()),
       executor_(client, caches_.children, clock, options_.wall_time),
-      rivals_(client, clock, options_.operator_name) {}
+      rivals_(client, clock, options_.operator_name),
+      contest_(client, caches_.inference_deployments, clock, options_.wall_time) {}
 
 std::vector<kube::ObjectPtr> Reconciler::DeploymentsOf(const kube::Object& object) const {
   for (kube::Cache* cache : caches_.children) {
@@ -196,32 +197,53 @@ void Reconciler::Measure(const kube::ObjectKey& key, int replicas, double cost) 
 // What was exported for a deployment that is gone becomes 0: an autoscaler must not go on reading it.
 void Reconciler::Gone(const kube::ObjectKey& key) {
   executor_.Forget(key);
+  rivals_.Forget(key);
+  contest_.Forget(key);
   const std::lock_guard lock(mutex_);
   told_rivals_.erase(key);
   if (known_.erase(key) > 0) Measure(key, 0, 0);
 }
 
-absl::StatusOr<bool> Reconciler::HandsOff(const kube::Object& object) {
-  if (options_.operator_name.empty()) return false;
-  std::set<std::string> names;
-  for (const kube::ObjectPtr& child : DeploymentsOf(object)) {
-    const std::string name = AnnotationOf(*child, render::kOperatorAnnotation);
-    if (!name.empty()) names.insert(name);
+absl::StatusOr<std::optional<Duration>> Reconciler::TellOf(const Rivals::Verdict& verdict, const kube::Object& object) {
+  const std::string note =
+      StrCat("the patella-operator with the Lease ", verdict.who, " works on this object too, beside ",
+             options_.operator_name, ": ", verdict.hands_off ? "it is left to that one" : "this one goes on",
+             ". Remove one of the two, or give each its own namespaces (WATCH_NAMESPACES)");
+  bool taken_over = false;
+  {
+    const std::lock_guard lock(mutex_);
+    std::string& told = told_rivals_[object.key()];
+    if (!verdict.who.empty() && told != verdict.who) {
+      Record(object, /*warning=*/true, "AnotherOperator", note);
+      told = verdict.who;
+    } else if (verdict.who.empty() && !verdict.hands_off && !told.empty()) {
+      Record(object, /*warning=*/false, "TakenOver", StrCat("the operator with the Lease ", told, " is gone"));
+      told.clear();
+      taken_over = true;
+    }
   }
-  PATELLA_ASSIGN_OR_RETURN(const Rivals::Verdict verdict, rivals_.Judge(names));
-  const std::lock_guard lock(mutex_);
-  std::string& told = told_rivals_[object.key()];
-  if (!verdict.who.empty() && told != verdict.who) {
-    Record(object, /*warning=*/true, "AnotherOperator",
-           StrCat("the patella-operator with the Lease ", verdict.who, " works on this object too, beside ",
-                  options_.operator_name, ": ", verdict.hands_off ? "it is left to that one" : "this one goes on",
-                  ". Remove one of the two, or give each its own namespaces (WATCH_NAMESPACES)"));
-    told = verdict.who;
-  } else if (verdict.who.empty() && !verdict.hands_off && !told.empty()) {
-    Record(object, /*warning=*/false, "TakenOver", StrCat("the operator with the Lease ", told, " is gone"));
-    told.clear();
+  if (!verdict.hands_off) return contest_.Clear(object, taken_over);
+  if (!verdict.who.empty()) PATELLA_RETURN_IF_ERROR(contest_.Tell(object, note));
+  return std::nullopt;
+}
+
+absl::StatusOr<kube::ReconcileResult> Reconciler::Standing(const kube::Object& object) {
+  if (options_.operator_name.empty()) return kube::ReconcileResult{};
+  const std::vector<kube::ObjectPtr> deployments = DeploymentsOf(object);
+  Rivals::Marks marks;
+  for (const kube::ObjectPtr& d : deployments)
+    marks[std::string(d->uid())] = AnnotationOf(*d, render::kOperatorAnnotation);
+  PATELLA_ASSIGN_OR_RETURN(const Rivals::Verdict verdict, rivals_.Judge(object.key(), marks));
+  PATELLA_ASSIGN_OR_RETURN(const std::optional<Duration> look_again, TellOf(verdict, object));
+  for (const kube::ObjectPtr& d : deployments) {
+    const std::string uid(d->uid());
+    if (!verdict.replace.contains(marks[uid])) continue;
+    PATELLA_RETURN_IF_ERROR(executor_.Mark(*d, OwnerOf(object, options_.operator_name)));
+    rivals_.Replaced(object.key(), uid, marks[uid], verdict.hands_off);
   }
-  return verdict.hands_off;
+  if (verdict.hands_off) return kube::ReconcileResult{.requeue_after = kRivalCheck, .waits = true};
+  if (!verdict.replace.empty()) return kube::ReconcileResult{.requeue_after = kSoon, .waits = true};
+  return kube::ReconcileResult{.requeue_after = look_again};
 }
 
 absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKey& key) {
@@ -233,8 +255,8 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
   const bool sees_status = caches_.inference_deployments->SeesWrites(key, clock_.Now());
   if (!executor_.SeesWrites(key) || !sees_status) return kube::ReconcileResult{.requeue_after = kSoon, .waits = true};
 
-  PATELLA_ASSIGN_OR_RETURN(const bool hands_off, HandsOff(*object));
-  if (hands_off) return kube::ReconcileResult{.requeue_after = kRivalCheck, .waits = true};
+  PATELLA_ASSIGN_OR_RETURN(kube::ReconcileResult result, Standing(*object));
+  if (result.waits) return result;
 
   Plan plan = PlanOf(*object);
   double cost = 0;
@@ -255,8 +277,8 @@ absl::StatusOr<kube::ReconcileResult> Reconciler::Reconcile(const kube::ObjectKe
   const absl::Status told = WriteStatus(plan, *object);
   PATELLA_RETURN_IF_ERROR(done);
   PATELLA_RETURN_IF_ERROR(told);
-  if (plan.hold) return kube::ReconcileResult{};
-  return kube::ReconcileResult{.requeue_after = kPeersCheck};
+  if (!plan.hold && !result.requeue_after) result.requeue_after = kPeersCheck;
+  return result;
 }
 
 }  // namespace patella::apply

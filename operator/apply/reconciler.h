@@ -15,6 +15,7 @@
 #include "lib/kube/controller.h"
 #include "lib/kube/events.h"
 #include "lib/metrics/metrics.h"
+#include "operator/apply/contest.h"
 #include "operator/apply/executor.h"
 #include "operator/apply/rivals.h"
 #include "operator/reconcile/inputs.h"
@@ -59,8 +60,10 @@ class Reconciler {
             const std::string& status_json);
   void Measure(const kube::ObjectKey& key, int replicas, double cost);
   void Gone(const kube::ObjectKey& key);
-  // True while another operator has this object in hand.
-  absl::StatusOr<bool> HandsOff(const kube::Object& object);
+  // Waits while another operator has this object in hand, or our name on its Deployments is to be seen first.
+  absl::StatusOr<kube::ReconcileResult> Standing(const kube::Object& object);
+  // What is to be told of another operator, as an Event and as a condition. When to look at the condition again; nothing if it does not stand there.
+  absl::StatusOr<std::optional<Duration>> TellOf(const Rivals::Verdict& verdict, const kube::Object& object);
 
   kube::Client* const client_;
   const Caches caches_;
@@ -68,6 +71,7 @@ class Reconciler {
   const ReconcilerOptions options_;
   Executor executor_;
   Rivals rivals_;
+  Contest contest_;
   mutable std::mutex mutex_;
   std::map<kube::ObjectKey, bool> known_;
   std::map<kube::ObjectKey, std::string> told_rivals_;

@@ -146,4 +146,9 @@ std::string RenderRetained(const reconcile::RetainedDeployment& retained) {
       .dump();
 }
 
+std::string RenderMark(std::string_view uid, const std::string& operator_name) {
+  return json{{"metadata", {{"uid", std::string(uid)}, {"annotations", {{kOperatorAnnotation, operator_name}}}}}}
+      .dump();
+}
+
 }  // namespace patella::render

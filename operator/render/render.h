@@ -14,7 +14,8 @@
 namespace patella::render {
 
 inline constexpr char kIntentAnnotation[] = "patella.dev/intent";
-inline constexpr char kOperatorAnnotation[] = "patella.dev/operator";  // "namespace/name" of its maker's Lease
+inline constexpr char kOperatorAnnotation[] =
+    "patella.dev/operator";  // "namespace/name" of the Lease of who works on it
 
 struct Owner {
   std::string namespace_name, name, uid;
@@ -40,6 +41,9 @@ Child RenderPeers(const reconcile::PeerSecret& secret, const PeerCertificates& c
 
 // A merge patch that makes an old revision smaller and says its role.
 std::string RenderRetained(const reconcile::RetainedDeployment& retained);
+
+// A merge patch that writes the name of an operator's Lease on a Deployment, and nothing else.
+std::string RenderMark(std::string_view uid, const std::string& operator_name);
 
 // The operator's part of status, to be applied to the subresource. `live` is the object as cached: a condition that stays as it was keeps its
 // lastTransitionTime; others get `now` (RFC 3339).

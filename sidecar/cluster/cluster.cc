@@ -15,6 +15,7 @@
 #include "lib/kube/reflector.h"
 #include "lib/kube/rest_client.h"
 #include "lib/kube/transport.h"
+#include "sidecar/cluster/election.h"
 #include "sidecar/cluster/handover.h"
 #include "sidecar/cluster/peers.h"
 #include "sidecar/cluster/publish.h"
@@ -26,9 +27,6 @@ namespace {
 constexpr auto kPublishPeriod = std::chrono::seconds(2);
 constexpr auto kCertificatesPeriod = std::chrono::minutes(1);
 constexpr auto kReportPeriod = std::chrono::seconds(1);
-// Renewed every 15 s: one write per deployment and quarter of a minute is what an API server bears with thousands of them.
-constexpr Duration kLeaseDuration = std::chrono::seconds(45), kRenewDeadline = std::chrono::seconds(40),
-                   kRenewPeriod = std::chrono::seconds(15);
 
 class Link final : public ClusterLink {
  public:
@@ -71,21 +69,14 @@ class Link final : public ClusterLink {
                                .field_selector = StrCat("metadata.name=", options_.deployment)},
         clock_);
     reflector_->Start();
-    kube::LeaseSettings lease{.namespace_name = options_.namespace_name,
-                              .name = StrCat(options_.deployment, "-autotuner"),
-                              .identity = kube::MakeIdentity(options_.pod),
-                              .duration = kLeaseDuration,
-                              .renew_deadline = kRenewDeadline,
-                              .retry_period = kRenewPeriod,
-                              .may_create = false,  // the operator makes it; our rights end at its name
-                              .watch = true};
+    const kube::LeaseSettings lease = ElectionOf(options_.namespace_name, options_.deployment, options_.pod);
     PATELLA_RETURN_IF_ERROR(kube::CheckLeaseSettings(lease));
     kube::LeaderCallbacks callbacks;
     callbacks.on_started = [this] {
       LogInfo("elected: this sidecar publishes for the deployment", {{"deployment", options_.deployment}});
       Wake();
     };
-    callbacks.on_stopped = [] { LogInfo("no longer elected"); };
+    callbacks.on_stopped = [](const std::string& why) { LogInfo("no longer elected", {{"why", why}}); };
     elector_ = std::make_unique<kube::LeaderElector>(connection_.client.get(), lease, boot_clock_, std::move(callbacks),
                                                      options_.metrics);
     elector_->Start();

@@ -170,5 +170,49 @@ class Objects(unittest.TestCase):
             self.assertEqual(made, original)
 
 
+def selects(selector: dict, labels: dict) -> bool:
+    """As the API server judges a LabelSelector."""
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    judge = {
+        "Exists": lambda e: e["key"] in labels,
+        "DoesNotExist": lambda e: e["key"] not in labels,
+        "In": lambda e: labels.get(e["key"]) in e["values"],
+        "NotIn": lambda e: labels.get(e["key"]) not in e["values"],
+    }
+    return all(judge[e["operator"]](e) for e in selector.get("matchExpressions", []))
+
+
+class PodMonitor(unittest.TestCase):
+    """The pods that the operator makes, as the unit tests' golden files have them."""
+
+    def setUp(self):
+        self.pods = {}
+        for file in sorted((ROOT / "tests/unit/operator/testdata").glob("*.children")):
+            parts = (part.split("\n", 1) for part in file.read_text().split("--- ")[1:])
+            for name, body in parts:
+                if name.startswith("deployments"):
+                    self.pods[f"{file.stem} {name}"] = json.loads(body)["spec"]["template"]
+        self.assertGreaterEqual(len(self.pods), 3)
+        (self.monitor,) = of_kind(rendered(4, "all"), "PodMonitor")
+
+    def test_it_selects_the_replicas_and_nothing_of_the_charts_own(self):
+        selector = self.monitor["spec"]["selector"]
+        for name, pod in self.pods.items():
+            self.assertTrue(selects(selector, pod["metadata"]["labels"]), name)
+        (operator,) = of_kind(rendered(4, "all"), "Deployment")
+        self.assertFalse(selects(selector, operator["spec"]["template"]["metadata"]["labels"]))
+
+    def test_its_ports_and_labels_are_those_of_the_replicas(self):
+        for name, pod in self.pods.items():
+            containers = pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
+            ports = [port["name"] for container in containers for port in container.get("ports", [])]
+            labels = {"__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", key) for key in pod["metadata"]["labels"]}
+            for endpoint in self.monitor["spec"]["podMetricsEndpoints"]:
+                self.assertEqual(ports.count(endpoint["port"]), 1, name)
+                for relabeling in endpoint.get("relabelings", []):
+                    self.assertLessEqual(set(relabeling.get("sourceLabels", [])), labels, name)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -218,6 +218,7 @@ def register_metrics_api(state: pathlib.Path, port: int) -> None:
     kubectl(
         state,
         "apply",
+        "--validate=false",  # which would fetch a megabyte of schemas first
         "-f",
         "-",
         stdin=json.dumps(
@@ -262,21 +263,22 @@ def environment(state: pathlib.Path) -> dict[str, str]:
 
 
 def start_servers(state: pathlib.Path) -> None:
+    """What is running may still be starting: the `start` that began it may have been killed. So each step is waited for, or done again."""
     ports = json.loads((state / "ports.json").read_text())
-    alive = set(servers.running(state).values())
+    alive, process = set(servers.running(state).values()), None
     if "etcd" not in alive:
         servers.start(state, "etcd", etcd_command(state, ports["etcd"], ports["etcd_peer"]))
     if "kube-apiserver" not in alive:
         process = servers.start(
             state, "kube-apiserver", apiserver_command(state, "127.0.0.1", ports["api"], ports["etcd"])
         )
-        try:
-            servers.wait_for(lambda: api_ready(state), 60, "kube-apiserver is ready", process)
-        except Failure as failure:
-            raise Failure(
-                f"{failure}\n{servers.log_tail(state, 'kube-apiserver')}\n{servers.log_tail(state, 'etcd')}"
-            ) from None
-        load_crds(state)  # before the controllers look which kinds there are: they look again after 30 s only
+    try:
+        servers.wait_for(lambda: api_ready(state), 60, "kube-apiserver is ready", process)
+    except Failure as failure:
+        raise Failure(
+            f"{failure}\n{servers.log_tail(state, 'kube-apiserver')}\n{servers.log_tail(state, 'etcd')}"
+        ) from None
+    load_crds(state)  # before the controllers look which kinds there are: they look again after 30 s only
     if "metrics-api" not in alive:
         servers.start(
             state,
@@ -290,7 +292,7 @@ def start_servers(state: pathlib.Path) -> None:
                 state / "metrics",
             ],
         )
-        register_metrics_api(state, ports["metrics"])
+    register_metrics_api(state, ports["metrics"])
     if "kube-controller-manager" not in alive:
         servers.start(
             state,

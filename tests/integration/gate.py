@@ -3,6 +3,7 @@
 with gate.Gate(server_port) as way:
     way.shut()  # connections break, and new ones are refused
     way.open()  # on the same port
+    way.hold()  # nothing reaches the server any more; what it says still comes
 """
 
 import contextlib
@@ -22,6 +23,7 @@ class Gate:
     def __init__(self, server_port: int):
         self.server_port, self.port = server_port, 0
         self._lock, self._connections, self._listener = threading.Lock(), set(), None
+        self._flows = threading.Event()
         self.open()
 
     def __enter__(self):
@@ -33,7 +35,11 @@ class Gate:
     def open(self) -> None:
         listener = socket.create_server(("127.0.0.1", self.port))
         self.port, self._listener = listener.getsockname()[1], listener
+        self._flows.set()
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def hold(self) -> None:
+        self._flows.clear()
 
     def shut(self) -> None:
         with self._lock:
@@ -43,6 +49,7 @@ class Gate:
             _reset(listener)
         for connection in broken:
             _reset(connection)
+        self._flows.set()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -57,11 +64,13 @@ class Gate:
                     return _reset(server)
                 self._connections |= {client, server}
             for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._pass, args=(one, other, one is client), daemon=True).start()
 
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, one: socket.socket, other: socket.socket, to_server: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
+                if to_server:
+                    self._flows.wait()
                 other.sendall(data)
         with self._lock:
             self._connections -= {one, other}

@@ -117,7 +117,7 @@ class Account:
             ]
 
         objects = role("ClusterRole", None, name, rules["cluster"])
-        objects += role("Role", self.ns.name, "patella-operator", rules["namespaced"])
+        objects += role("Role", self.ns.name, name, rules["namespaced"])  # several accounts may work there
         objects += role("Role", self.own.name, "patella-operator-release", rules["release"])
         objects.append(
             {

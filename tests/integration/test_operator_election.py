@@ -5,7 +5,9 @@ import pathlib
 import signal
 import time
 import unittest
+import urllib.parse
 
+import gate
 import kube
 import operators
 from operators import account, deployments, sample
@@ -35,6 +37,36 @@ class ElectionTest(unittest.TestCase):
                 kube.eventually(lambda: len(deployments(ns)) == 3, seconds=120, of="work by the third")
                 self.assertEqual(own.leader().split("_")[0], "c")
 
+    def test_a_lease_that_is_deleted_by_hand_is_made_anew_and_nobody_stops(self):
+        with kube.namespace() as ns, account(ns) as own, own.operator("a") as first, own.operator("b") as second:
+            leader = kube.eventually(own.leader, of="a leader")
+            second.wait_ready()
+            own.own.kubectl("delete", "lease", operators.LEASE)
+            self.assertEqual(kube.eventually(own.leader, of="the Lease anew"), leader)
+            log = (first if leader.startswith("a_") else second).text()
+            self.assertIn("the Lease was deleted while this process leads", log)
+            ns.apply(sample())
+            kube.eventually(lambda: len(deployments(ns)) == 1, of="work")
+            self.assertEqual((first.process.poll(), second.process.poll()), (None, None))
+
+    def test_an_api_server_that_does_not_answer_does_not_keep_an_operator_from_ending(self):
+        with kube.namespace() as ns, account(ns) as own:
+            config = json.loads(own.kubeconfig.read_text())
+            cluster = config["clusters"][0]["cluster"]
+            server = urllib.parse.urlparse(cluster["server"])
+            with gate.Gate(server.port) as way:
+                cluster["server"] = f"https://{server.hostname}:{way.port}"
+                own.kubeconfig.write_text(json.dumps(config))
+                with own.operator() as operator:
+                    operator.wait_ready()
+                    kube.eventually(own.leader, of="it leads")
+                    way.hold()
+                    ns.apply(sample())
+                    waits = lambda: "1 with workers" in operator.get("/readyz?verbose")[1]
+                    kube.eventually(waits, of=f"a worker that waits; log:\n{operator.text()}")
+                    self.assertEqual(operator.stop(), 0, operator.text())
+                    self.assertIn("the API server does not answer", operator.text())
+
     def test_two_operators_by_mistake_of_which_one_elects_nobody_still_agree(self):
         with kube.namespace() as ns, account(ns) as own, own.operator("a"), own.operator("b", LEADER_ELECTION="false"):
             ns.apply(sample())
@@ -61,6 +93,38 @@ class ElectionTest(unittest.TestCase):
                 kube.eventually(lambda: "reason=TakenOver" in second.text(), 60, "the second takes over")
                 kube.eventually(lambda: [d["metadata"]["annotations"]["patella.dev/operator"] for d in deployments(ns)]
                                 == [f"{own.own.name}/second"], 60, f"its name; log:\n{second.text()}")
+
+    def test_two_releases_by_mistake_that_cannot_read_each_others_lease_do_not_fight(self):
+        """The first by name goes on, whoever came first, elected or not."""
+        for came_first, elected in ((0, "true"), (1, "false")):
+            with (
+                self.subTest(came_first=came_first, elected=elected),
+                kube.namespace() as ns,
+                account(ns, may_be_refused=True) as one,
+                account(ns, may_be_refused=True) as other,
+            ):
+                accounts = sorted((one, other), key=lambda a: f"{a.own.name}/")
+                settings = [{"HOST_MODEL_DIR": f"/srv/{i}", "LEADER_ELECTION": elected} for i in range(2)]
+                by_name = [f"{a.own.name}/{operators.LEASE}" for a in accounts]
+                with accounts[came_first].operator(**settings[came_first]) as there:
+                    ns.apply(sample(model={"name": "SmolLM2-135M-Instruct", "uri": "file://SmolLM2-135M-Instruct.Q4_1.gguf"}))
+                    kube.eventually(lambda: len(operators.children(ns)) == 11, of=f"children; log:\n{there.text()}")
+                    with accounts[1 - came_first].operator(**settings[1 - came_first]) as newcomer:
+                        second = newcomer if came_first == 0 else there
+                        told = lambda: second.text().count("reason=AnotherOperator")
+                        kube.eventually(told, 60, f"the second by name says so; log:\n{second.text()}")
+                        state = lambda: [
+                            (d["metadata"]["annotations"]["patella.dev/operator"], d["metadata"]["generation"])
+                            for d in deployments(ns)
+                        ]
+                        version = lambda: [d["metadata"]["resourceVersion"] for d in deployments(ns)]
+                        kube.eventually(lambda: {mark for mark, _ in state()} == {by_name[0]}, 60, "the first's mark")
+                        kube.settled(version, still_s=5.0, seconds=60)
+                        self.assertTrue(all(generation < 6 for _, generation in state()), state())
+                        contested = kube.eventually(lambda: operators.condition(ns, "Contested"), of="the condition")
+                        self.assertIn(f"Lease {by_name[0]}", contested["message"])
+                        self.assertIn("left to that one", contested["message"])
+                        self.assertEqual(told(), 1, second.text())
 
 
 class CredentialsTest(unittest.TestCase):

@@ -12,7 +12,7 @@
 
 namespace patella::api {
 
-inline constexpr char kSchemaHash[] = "f227eeecf64d";
+inline constexpr char kSchemaHash[] = "2d2a133f3eed";
 
 const TextRule& NameRule(const InferenceDeployment&);
 void ReadBody(Section& s, InferenceDeployment* out);  // spec, status

@@ -311,7 +311,7 @@ struct InferenceDeploymentStatus {
   // Filled when the objectives can't be met together: one entry for each single objective whose relaxation would do
   std::vector<Relaxation> nearest_feasible;
   std::vector<Decision> decisions;  // The last ten decisions, newest first
-  // Ready, ObjectivesMet, Tuned, CapacityAvailable, UpdateAvailable, Reconciling, Stalled
+  // Ready, ObjectivesMet, Tuned, CapacityAvailable, UpdateAvailable, Reconciling, Stalled, Contested
   std::vector<Condition> conditions;
   bool operator==(const InferenceDeploymentStatus&) const = default;
 };

@@ -27,6 +27,7 @@ class Election {
 
   void Add(const std::string& name) { machines_.try_emplace(name, Settings(name, watch_), machines_.size() + 1); }
   void Kill(const std::string& name) { machines_.erase(name); }
+  void Delete() { record_.reset(); }  // by hand; watches tell of it, but nobody listens
   void SetAway(const std::string& name, bool away) { away_[name] = away; }
   void Release(const std::string& name) {
     if (const auto record = machines_.at(name).Release()) Write(*record);
@@ -40,6 +41,7 @@ class Election {
       int leaders = 0;
       for (auto& [name, machine] : machines_) leaders += machine.Leading(now_);
       most_leaders_ = std::max(most_leaders_, leaders);
+      moments_without += leaders == 0;
     }
   }
 
@@ -50,7 +52,7 @@ class Election {
     return "";
   }
   int most_leaders() const { return most_leaders_; }
-  int gets = 0, writes = 0;
+  int gets = 0, writes = 0, moments_without = 0;
 
  private:
   void Step(const std::string& name, LeaseMachine& machine) {
@@ -152,6 +154,37 @@ TEST_P(ElectionTest, ALeaderThatCannotRenewStopsBeforeAnotherStarts) {
   EXPECT_EQ(election.most_leaders(), 1);
 }
 
+TEST_P(ElectionTest, ALeaseThatIsDeletedByHandIsMadeAnewByTheOneThatLeads) {
+  Election election(GetParam());
+  election.Add("a");
+  election.Advance(seconds(5));
+  election.Add("b");
+  election.Advance(seconds(20));
+  election.moments_without = 0;
+  for (int i = 0; i < 10; ++i) {
+    election.Delete();
+    election.Advance(seconds(7));
+    EXPECT_EQ(election.Leader(), "a");
+  }
+  EXPECT_EQ(election.moments_without, 0);
+  EXPECT_EQ(election.most_leaders(), 1);
+}
+
+TEST_P(ElectionTest, ALeaseThatIsDeletedAndNotMadeAnewIsTakenOnceItWouldHaveExpired) {
+  Election election(GetParam());
+  election.Add("a");
+  election.Advance(seconds(5));
+  election.Add("b");
+  election.Advance(seconds(20));
+  election.SetAway("a", true);  // it still leads until it finds that it cannot renew
+  election.Delete();
+  election.Advance(seconds(11));
+  EXPECT_EQ(election.Leader(), "");
+  election.Advance(seconds(10));
+  EXPECT_EQ(election.Leader(), "b");
+  EXPECT_EQ(election.most_leaders(), 1);
+}
+
 TEST(LeaseMachineTest, AWatchingFollowerAsksNothing) {
   Election election(/*watch=*/true);
   election.Add("a");
@@ -200,7 +233,7 @@ TEST(LeaderElectorTest, LeadsThroughAClientAndGivesTheLeaseUp) {
   std::atomic<int> started = 0, stopped = 0;
   metrics::Metrics metrics("test", "0");
   LeaderElector a(&client, Settings("a", /*watch=*/true), clock,
-                  {.on_started = [&] { ++started; }, .on_stopped = [&] { ++stopped; }}, &metrics);
+                  {.on_started = [&] { ++started; }, .on_stopped = [&](const std::string&) { ++stopped; }}, &metrics);
   a.Start();
   ASSERT_TRUE(Until([&] { return started == 1; }, seconds(5)));
   EXPECT_TRUE(a.IsLeader());
@@ -216,6 +249,28 @@ TEST(LeaderElectorTest, LeadsThroughAClientAndGivesTheLeaseUp) {
   EXPECT_EQ(ParseLease(**lease)->holder, "b");
   EXPECT_EQ(ParseLease(**lease)->transitions, 1);
   b.Stop(false);
+}
+
+TEST(LeaderElectorTest, TellsWhyItLeadsNoMore) {
+  MemoryClient client;
+  SteadyClock clock;
+  std::atomic<int> started = 0;
+  std::promise<std::string> stopped;
+  LeaseSettings settings = Settings("a", /*watch=*/true);
+  settings.retry_period = milliseconds(20);
+  LeaderElector a(
+      &client, settings, clock,
+      {.on_started = [&] { ++started; }, .on_stopped = [&](const std::string& why) { stopped.set_value(why); }});
+  a.Start();
+  ASSERT_TRUE(Until([&] { return started == 1; }, seconds(5)));
+  ASSERT_TRUE(client.Delete(kLeases, "ns", "lease").ok());
+  ASSERT_TRUE(Until([&] { return client.Get(kLeases, "ns", "lease").ok(); }, seconds(5))) << "made anew";
+  EXPECT_TRUE(a.IsLeader());
+  ASSERT_TRUE(client.MergePatch(kLeases, "ns", "lease", R"({"spec":{"holderIdentity":"somebody"}})").ok());
+  auto why = stopped.get_future();
+  ASSERT_EQ(why.wait_for(seconds(10)), std::future_status::ready);
+  EXPECT_EQ(why.get(), "somebody has taken it");
+  a.Stop(/*release=*/false);
 }
 
 TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
@@ -234,7 +289,7 @@ TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
     return looks < 10 ? now : now - std::chrono::hours(1);
   };
   testing::internal::CaptureStderr();
-  LeaderElector elector(&client, settings, clock, {.on_stopped = [&] { ++stopped; }});
+  LeaderElector elector(&client, settings, clock, {.on_stopped = [&](const std::string&) { ++stopped; }});
   elector.Start();
   ASSERT_EQ(enough.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready) << "it stopped renewing";
   EXPECT_TRUE(elector.IsLeader());

@@ -64,6 +64,12 @@ TEST_F(MemoryClientTest, ApplyRemovesWhatItsManagerNoLongerWantsAndNothingElse) 
   EXPECT_EQ(now["metadata"]["labels"], (json{{"team", "t"}, {"a", "b"}}));
 }
 
+TEST_F(MemoryClientTest, AnIntentOfNothingGivesUpAllAndAnotherMayFollow) {
+  Apply("m", {{"data", {{"x", "1"}}}}).IgnoreError();
+  EXPECT_FALSE(JsonOf(Apply("m", json::object())).contains("data"));
+  EXPECT_EQ(JsonOf(Apply("m", {{"data", {{"x", "2"}}}}))["data"]["x"], "2");
+}
+
 TEST_F(MemoryClientTest, AConflictNamesFieldAndManagerUnlessForced) {
   Apply("m", {{"data", {{"x", "1"}}}}).IgnoreError();
   const auto refused = Apply("other", {{"data", {{"x", "2"}}}});

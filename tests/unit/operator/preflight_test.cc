@@ -31,6 +31,7 @@ class FakeServer final : public kube::HttpTransport {
     }
     return kube::HttpResponse{200, {}, R"({"kind":"List","apiVersion":"v1","metadata":{},"items":[]})"};
   }
+  void EndCalls() override {}
   std::unique_ptr<kube::HttpStream> Stream(const kube::HttpRequest&, Duration, kube::StreamCallbacks) override {
     return nullptr;
   }

@@ -81,8 +81,13 @@ std::unique_ptr<kube::WatchStream> FaultyClient::Watch(const kube::Resource& r, 
   return watch;
 }
 
-World::World(uint64_t seed, const std::string& sample, bool watch_list)
-    : random(seed), sample_(sample), watch_list_(watch_list) {
+World::World(uint64_t seed, const std::string& sample, bool watch_list, const std::string& operator_name,
+             const World* beside)
+    : cluster_(beside == nullptr ? std::make_shared<Cluster>() : beside->cluster_),
+      random(seed),
+      sample_(sample),
+      watch_list_(watch_list),
+      operator_name_(operator_name) {
   EXPECT_TRUE(SetLogLevel("off").ok());
   const auto add = [this](const kube::Resource& resource, const std::string& selector) {
     auto feed = std::make_unique<Feed>();
@@ -128,6 +133,7 @@ void World::Restart() {
   }
   ReconcilerOptions options;
   options.images = {"patella-engine:1", "patella-sidecar:1"};
+  options.operator_name = operator_name_;
   options.record = [this](kube::Event event) { told_.push_back(std::move(event)); };
   options.wall_time = [this] {
     return WallTime(std::chrono::seconds(1'800'000'000)) + clock_.Now().time_since_epoch();
@@ -264,16 +270,22 @@ void World::Step(bool chaos) {
   }
 }
 
+bool World::Turn() {
+  bool busy = false;
+  Reflect();
+  for (const auto& feed : feeds_) {
+    for (; feed->watch != nullptr && !feed->watch->arriving.empty(); busy = true) Deliver(*feed, 0);
+  }
+  while (Work()) busy = true;
+  return busy;
+}
+
 bool World::Settle() {
   for (const auto& feed : feeds_) Break(*feed);
   bool looked_again = false;
   for (int step = 0; step < kMostSteps; ++step) {
     const std::optional<Duration> reflectors_pause = Reflect();
-    bool busy = false;
-    for (const auto& feed : feeds_) {
-      for (; feed->watch != nullptr && !feed->watch->arriving.empty(); busy = true) Deliver(*feed, 0);
-    }
-    while (Work()) busy = true;
+    bool busy = Turn();
     if (MovePods(/*one=*/false) || CollectGarbage()) busy = true;
     if (busy) continue;
     std::optional<TimePoint> next = queue_->NextDelayed();

@@ -113,12 +113,22 @@ inline constexpr char kName[] = "smollm2";
 
 class World {
  public:
-  // `watch_list`: the API server can tell the initial state by a watch; else it is listed.
-  explicit World(uint64_t seed, const std::string& sample = "cpu", bool watch_list = true);
+  // `watch_list`: the API server can tell the initial state by a watch; else it is listed. `operator_name`: of its Lease. `beside`: another
+  // operator in the same cluster and time.
+  explicit World(uint64_t seed, const std::string& sample = "cpu", bool watch_list = true,
+                 const std::string& operator_name = "", const World* beside = nullptr);
   ~World();
 
+ private:
+  struct Cluster {
+    kube::MemoryClient store;
+    ManualClock clock;
+  };
+  const std::shared_ptr<Cluster> cluster_;
+
+ public:
   Random random;
-  kube::MemoryClient store;
+  kube::MemoryClient& store = cluster_->store;
   FaultyClient client{&store};
 
   // The user.
@@ -131,6 +141,8 @@ class World {
   void Step(bool chaos);
   // Until nothing more would happen, an hourly look included. False if it does not come to rest.
   bool Settle();
+  bool Turn();  // all that this operator can do now; false if that is nothing
+  void Pass(Duration time) { clock_.Advance(time); }
   void Restart();  // of the operator: its memory is gone, its caches are filled anew
 
   std::vector<kube::ObjectPtr> All(const kube::Resource& resource);
@@ -157,7 +169,8 @@ class World {
 
   const std::string sample_;
   const bool watch_list_;
-  ManualClock clock_;
+  const std::string operator_name_;
+  ManualClock& clock_ = cluster_->clock;
   std::vector<std::unique_ptr<Feed>> feeds_;
   std::unique_ptr<kube::WorkQueue> queue_;
   std::unique_ptr<Reconciler> reconciler_;

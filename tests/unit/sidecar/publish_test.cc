@@ -109,6 +109,51 @@ TEST_F(PublisherTest, ARoundThatNewsWokeRightAfterAnotherDoesNotMultiplyTheRates
   EXPECT_EQ(api::ToDouble(status->live.rejected_per_second), 1);
 }
 
+TEST_F(PublisherTest, LiveFiguresAreOfAllReplicasTogether) {
+  api::RevisionStatus& serving = object_.status.revisions[0];
+  serving.accelerator_class = "a10g", serving.replicas = 2, serving.replica_cost_per_hour = "1.25";
+  object_.spec.replicas = 2;
+  PeerReport a = Replica("a", 8), b = Replica("b", 6), trial = Replica("t", 3, "bb");
+  Publish({a, b, trial});
+  now_s_ += 20;
+  a.tokens_per_second = 300, a.ms_per_token = 40, a.in_flight = 8, a.admitted_total = 60, a.rejected_total = 20;
+  b.tokens_per_second = 90, b.ms_per_token = 20, b.in_flight = 2, b.admitted_total = 30;
+  trial.tokens_per_second = 10, trial.ms_per_token = 100, trial.in_flight = 1, trial.admitted_total = 10;
+  const auto status = Publish({a, b, trial}).status;
+  ASSERT_TRUE(status.has_value());
+  const api::LiveStatus& live = status->live;
+  EXPECT_EQ(api::ToDouble(live.tokens_per_second), 400);
+  EXPECT_EQ(api::ToDouble(live.ms_per_token), 37) << "weighted by tokens: (300·40 + 90·20 + 10·100) / 400";
+  EXPECT_EQ(live.in_flight, 11);
+  EXPECT_EQ(api::ToDouble(live.offered_per_second), 6) << "100 admitted and 20 rejected in 20 s";
+  EXPECT_EQ(api::ToDouble(live.rejected_per_second), 1);
+  EXPECT_GE(live.desired_replicas.value_or(0), 2);
+  EXPECT_EQ(live.cost_per_hour, "2.50");
+  EXPECT_EQ(live.cost_per_million_tokens, "1.74") << "2.50 / (3600 · 400) · 10⁶";
+  EXPECT_EQ(live.observed_at, "2027-01-15T08:02:00Z");
+}
+
+TEST_F(PublisherTest, WhatIsNotKnownOfTheTrafficIsLeftOut) {
+  const auto status = Publish({Replica("a", 0)}).status;
+  ASSERT_TRUE(status.has_value());
+  const api::LiveStatus& live = status->live;
+  EXPECT_EQ(api::ToDouble(live.tokens_per_second), 0);
+  EXPECT_EQ(live.ms_per_token, "") << "no token, no time of one";
+  EXPECT_EQ(live.desired_replicas, std::nullopt) << "no limit to reckon with";
+  EXPECT_EQ(live.cost_per_hour, "") << "no price is known";
+  EXPECT_EQ(live.cost_per_million_tokens, "");
+}
+
+TEST_F(PublisherTest, AReplicaThatBeganAnewCountsFromThen) {
+  PeerReport a = Replica("a", 8), b = Replica("b", 8);
+  a.admitted_total = 1000;
+  Publish({a, b});
+  now_s_ += 20;
+  a.admitted_total = 5;  // restarted: what it has served since the last sample is not known
+  b.admitted_total = 40;
+  EXPECT_EQ(api::ToDouble(Publish({a, b}).status->live.offered_per_second), 2);
+}
+
 TEST_F(PublisherTest, AScaleDecisionIsAmongTheLastTenNewestFirst) {
   TunerStory story;
   for (int i = 0; i < 10; ++i)
