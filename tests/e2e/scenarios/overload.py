@@ -18,7 +18,7 @@ from world import MODEL, Load, World, check, load_client
 
 SECONDS = 15
 ATTEMPTS = 3
-MOST_NOISE = 1.25  # the slower of the two calm loads over the other
+MOST_NOISE = 1.4  # the slower of the two calm loads over the other
 MOST_SLOWER = 1.5  # the crowded load over the slower calm one
 
 
