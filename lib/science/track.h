@@ -66,7 +66,7 @@ struct TrackConfig {
 struct TrackedStream {
   double admitted_s = 0;
   double time_per_output_token_ms = 0, time_to_first_token_ms = 0, end_to_end_ms = 0;
-  int output_tokens = 0;
+  int output_tokens = 0;  // of each of its sequences
 };
 
 struct TrackMove {
@@ -79,9 +79,9 @@ class LimitTracker {
  public:
   explicit LimitTracker(TrackConfig config);
 
-  // A request's first token came. `decoding`: those whose first token had come before, which waited for it.
+  // The first token of a sequence came. `decoding`: those whose first token had come before, which waited for it.
   void OnPromptComputed(int prompt_tokens, int decoding);
-  // `tokens` of one stream that came `gap_ms` after the ones before; in_flight: requests in the engine, with those that do not yet decode.
+  // `tokens` of one sequence that came `gap_ms` after the ones before; in_flight: sequences in the engine, with those that do not yet decode.
   void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const TrackedStream& stream);
   TrackMove OnTick(int in_flight, double now_s);  // about once a second

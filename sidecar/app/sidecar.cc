@@ -198,7 +198,7 @@ class SidecarImpl final : public Sidecar {
                       .time_per_output_token_ms = record.time_per_output_token_ms,
                       .time_to_first_token_ms = record.time_to_first_token_ms,
                       .end_to_end_ms = record.end_to_end_ms,
-                      .output_tokens = record.output_tokens});
+                      .output_tokens = record.output_tokens / record.sequences});
   }
 
   EngineWatchEvents WatchEvents() {

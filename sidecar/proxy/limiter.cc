@@ -6,16 +6,18 @@
 namespace patella::sidecar {
 
 bool Limiter::Fits(const RequestCost& cost) const {
-  if (in_flight() >= budgets_.requests) return false;
+  if (budgets_.requests < 1) return false;
   if (admitted_.empty()) return true;
+  if (cost.sequences > budgets_.requests - in_flight_) return false;
   if (budgets_.prompt_tokens > 0 && prompt_tokens_ > 0 && prompt_tokens_ + cost.prompt_tokens > budgets_.prompt_tokens)
     return false;
   return budgets_.kv_tokens == 0 || kv_tokens_ + cost.prompt_tokens + cost.output_tokens <= budgets_.kv_tokens;
 }
 
 void Limiter::Admit(Id id, const RequestCost& cost) {
-  admitted_[id] = {cost, false};
-  ++computing_;
+  admitted_[id] = {cost, cost.prompt_tokens, cost.sequences};
+  in_flight_ += cost.sequences;
+  computing_ += cost.sequences;
   prompt_tokens_ += cost.prompt_tokens;
   kv_tokens_ += cost.prompt_tokens + cost.output_tokens;
 }
@@ -35,10 +37,10 @@ Limiter::Id Limiter::Enter(RequestCost cost, TimePoint now, Decided decided) {
 
 int64_t Limiter::PromptComputed(Id id) {
   const auto it = admitted_.find(id);
-  if (it == admitted_.end() || it->second.prompt_computed) return 0;
-  it->second.prompt_computed = true;
+  if (it == admitted_.end() || it->second.sequences == 0) return 0;
+  const int64_t tokens = it->second.prompt_tokens / it->second.sequences--;
   --computing_;
-  const int64_t tokens = it->second.cost.prompt_tokens;
+  it->second.prompt_tokens -= tokens;
   prompt_tokens_ -= tokens;
   AdmitWaiting();
   return tokens;
@@ -46,7 +48,9 @@ int64_t Limiter::PromptComputed(Id id) {
 
 void Limiter::Leave(Id id) {
   if (const auto it = admitted_.find(id); it != admitted_.end()) {
-    if (!it->second.prompt_computed) --computing_, prompt_tokens_ -= it->second.cost.prompt_tokens;
+    in_flight_ -= it->second.cost.sequences;
+    computing_ -= it->second.sequences;
+    prompt_tokens_ -= it->second.prompt_tokens;
     kv_tokens_ -= it->second.cost.prompt_tokens + it->second.cost.output_tokens;
     admitted_.erase(it);
   } else {

@@ -75,8 +75,8 @@ class Tuner {
   void OnProgress(const science::ProbeProgress& progress, double now_s);
   TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
 
-  // Live traffic, after AdmitUsers. in_flight: user requests holding a permit.
-  void OnPromptComputed(int prompt_tokens, int decoding);
+  // Live traffic, after AdmitUsers. in_flight: sequences of users' requests that hold a permit.
+  void OnPromptComputed(int prompt_tokens, int decoding);  // of one sequence
   void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second

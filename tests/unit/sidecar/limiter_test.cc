@@ -123,6 +123,61 @@ TEST_F(LimiterTest, ANewcomerNeverPassesThoseWhoWait) {
   EXPECT_FALSE(small.verdict.has_value());
 }
 
+TEST_F(LimiterTest, ARequestTakesAPlaceForEachOfItsSequences) {
+  Limiter limiter({.requests = 4});
+  Request one, two, three;
+  Enter(limiter, one, {.sequences = 1});
+  Enter(limiter, three, {.sequences = 3});
+  EXPECT_EQ(three.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(limiter.in_flight(), 4);
+  Enter(limiter, two, {.sequences = 1});
+  EXPECT_EQ(two.verdict, Verdict::kFull);
+  limiter.Leave(one.id);
+  Enter(limiter, two, {.sequences = 2});
+  EXPECT_EQ(two.verdict, Verdict::kFull) << "one place is not enough for two";
+  limiter.Leave(three.id);
+  EXPECT_EQ(limiter.in_flight(), 0);
+  Enter(limiter, two, {.sequences = 2});
+  EXPECT_EQ(two.verdict, Verdict::kAdmitted);
+}
+
+TEST_F(LimiterTest, ARequestWiderThanTheLimitIsAdmittedWhenItIsAlone) {
+  Limiter limiter({.requests = 2}, {.max_requests = 2, .max_wait = milliseconds(100)});
+  Request running, wide, narrow, nobody;
+  Enter(limiter, running);
+  Enter(limiter, wide, {.sequences = 16});
+  Enter(limiter, narrow);
+  EXPECT_FALSE(wide.verdict.has_value());
+  EXPECT_FALSE(narrow.verdict.has_value()) << "it must not pass, or the wide one would never be alone";
+  limiter.Leave(running.id);
+  EXPECT_EQ(wide.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(limiter.in_flight(), 16);
+  EXPECT_FALSE(narrow.verdict.has_value());
+  limiter.Leave(wide.id);
+  EXPECT_EQ(narrow.verdict, Verdict::kAdmitted);
+  limiter.Leave(narrow.id);
+  limiter.SetBudgets({.requests = 0});
+  Enter(limiter, nobody, {.sequences = 16});
+  EXPECT_FALSE(nobody.verdict.has_value()) << "a limit of 0 admits nobody";
+}
+
+TEST_F(LimiterTest, EachSequenceGivesItsShareOfThePromptTokensBack) {
+  Limiter limiter({.requests = 10, .prompt_tokens = 100});
+  Request batch;
+  Enter(limiter, batch, {.prompt_tokens = 100, .sequences = 3});
+  EXPECT_EQ(limiter.PromptComputed(batch.id), 33);
+  EXPECT_EQ(limiter.prompt_tokens(), 67);
+  EXPECT_EQ(limiter.decoding(), 1);
+  limiter.PromptComputed(batch.id);
+  EXPECT_EQ(limiter.PromptComputed(batch.id), 34);
+  EXPECT_EQ(limiter.prompt_tokens(), 0);
+  EXPECT_EQ(limiter.PromptComputed(batch.id), 0);
+  EXPECT_EQ(limiter.decoding(), 3);
+  limiter.Leave(batch.id);
+  EXPECT_EQ(limiter.prompt_tokens(), 0);
+  EXPECT_EQ(limiter.decoding(), 0);
+}
+
 TEST_F(LimiterTest, PromptTokensStopCountingWithTheFirstToken) {
   Limiter limiter({.requests = 10, .prompt_tokens = 100});
   Request a, b, c;
