@@ -75,6 +75,13 @@ struct TrackMove {
   std::string evidence;
 };
 
+// Prompts not yet computed: how many of their tokens may be admitted together so that a time-to-first-token target holds at its quantile, and
+// when the last of some has its first token, step_ms + ms_per_token·(tokens of them all) after it was admitted.
+struct PromptBudget {
+  int64_t tokens = 0;  // 0: no bound
+  double step_ms = 0, ms_per_token = 0;
+};
+
 class LimitTracker {
  public:
   explicit LimitTracker(TrackConfig config);
@@ -92,9 +99,8 @@ class LimitTracker {
   int limit() const { return limit_; }
   // Under the limit in force, fully used, enough streams have ended for the guard to judge, and every target held.
   bool Held() const;
-  // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
-  // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
-  int64_t PromptBudget() const;
+  // (0.9·S − s·f(K))/(s·p) tokens, at least one typical prompt; no bound without a target S for the time to first token, or if p is not known.
+  PromptBudget Prompts() const;
   double level() const { return level_; }  // s
   const Payload& payload() const { return payload_; }
   // exp(μ + z·σ): a target's metric at its quantile over level·model.

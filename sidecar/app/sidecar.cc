@@ -296,8 +296,11 @@ class SidecarImpl final : public Sidecar {
   }
 
   void Act(const SetLimit& set) {
-    proxy_->SetBudgets(
-        {.requests = set.limit, .prompt_tokens = set.prompt_tokens, .kv_tokens = facts_.kv_capacity_tokens});
+    proxy_->SetBudgets({.requests = set.limit,
+                        .prompt_tokens = set.prompts.tokens,
+                        .kv_tokens = facts_.kv_capacity_tokens,
+                        .step_ms = set.prompts.step_ms,
+                        .ms_per_prompt_token = set.prompts.ms_per_token});
     if (control_)
       control_->SetMaxConcurrentRequests(std::max(set.limit + 2, static_cast<int>(kEngineHeadroom * set.limit)));
   }

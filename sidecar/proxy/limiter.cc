@@ -15,14 +15,34 @@ bool Limiter::Fits(const RequestCost& cost) const {
 }
 
 void Limiter::Admit(Id id, const RequestCost& cost) {
-  admitted_[id] = {cost, cost.prompt_tokens, cost.sequences};
   in_flight_ += cost.sequences;
   computing_ += cost.sequences;
   prompt_tokens_ += cost.prompt_tokens;
   kv_tokens_ += cost.prompt_tokens + cost.output_tokens;
+  const double ms = budgets_.step_ms + budgets_.ms_per_prompt_token * static_cast<double>(prompt_tokens_);
+  const TimePoint computed = cost.streamed ? TimePoint::max() : now_ + FromMilliseconds(ms);
+  next_computed_ = std::min(next_computed_, computed);
+  admitted_[id] = {cost, cost.prompt_tokens, cost.sequences, computed};
+}
+
+// Time passes: prompts that nothing is seen of are computed.
+void Limiter::Pass(TimePoint now) {
+  now_ = std::max(now_, now);
+  if (now_ < next_computed_) return;
+  next_computed_ = TimePoint::max();
+  for (auto& [id, request] : admitted_) {
+    if (request.sequences == 0) continue;
+    if (request.computed > now_) {
+      next_computed_ = std::min(next_computed_, request.computed);
+      continue;
+    }
+    computing_ -= std::exchange(request.sequences, 0);
+    prompt_tokens_ -= std::exchange(request.prompt_tokens, 0);
+  }
 }
 
 Limiter::Id Limiter::Enter(RequestCost cost, TimePoint now, Decided decided) {
+  Pass(now);
   const Id id = next_id_++;
   if (waiting_.empty() && Fits(cost)) {
     Admit(id, cost);
@@ -67,6 +87,7 @@ void Limiter::SetBudgets(Budgets budgets) {
 void Limiter::SetQueue(QueueOptions queue) { queue_options_ = queue; }
 
 void Limiter::Tick(TimePoint now) {
+  Pass(now);
   while (!waiting_.empty() && waiting_.front().since + queue_options_.max_wait <= now) {
     const Waiting late = std::move(waiting_.front());
     waiting_.pop_front();

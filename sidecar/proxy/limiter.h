@@ -8,6 +8,10 @@
 // A request that would exceed K, P or B all alone is admitted when nothing else is in flight: the engine then says what it thinks of it.
 // Waiting requests keep their order; a newcomer never passes them. Lowering a limit cuts nobody off: it only holds up newcomers.
 //
+// Prompt tokens count until the first token has come. A client that does not stream shows none: of its prompt the limiter assumes that the
+// engine computes what was admitted, in its order, at the speed it is told. Held until the answer ends the prompt would block P for as
+// long as that decodes, and a target for others' first tokens would throttle such clients to a fraction of what the engine bears.
+//
 // KV tokens are reserved for the longest answer that a request allows, from its admission to its end. An engine that runs out of KV cache
 // preempts, which costs everyone; clients that ask for more tokens than they use pay with fewer at once.
 //
@@ -27,12 +31,15 @@ struct Budgets {
   int requests = 1;           // K, sequences, ≥ 0; 0 admits nobody
   int64_t prompt_tokens = 0;  // P: not yet computed, of all requests together; 0: unlimited
   int64_t kv_tokens = 0;      // B: prompt + output reserved by all requests; 0: unlimited
+  // When a prompt is computed that nothing is seen of: step_ms + ms_per_prompt_token·Σ prompt tokens not yet computed.
+  double step_ms = 0, ms_per_prompt_token = 0;
 };
 
 struct RequestCost {
   int64_t prompt_tokens = 0;  // of all its prompts
   int64_t output_tokens = 0;  // asked for at most, of all its sequences
   int sequences = 1;          // ≥ 1
+  bool streamed = true;       // its first tokens will be seen
 };
 
 enum class Verdict {
@@ -66,7 +73,8 @@ class Limiter {
 
   void SetBudgets(Budgets budgets);
   void SetQueue(QueueOptions queue);  // those who wait are not sent away, and wait no longer than is allowed now
-  void Tick(TimePoint now);  // refuses those who have waited too long; call every few milliseconds while queued() > 0
+  // Refuses those who have waited too long. Call every few milliseconds while queued() > 0, and before decoding().
+  void Tick(TimePoint now);
 
   const Budgets& budgets() const { return budgets_; }
   int in_flight() const { return in_flight_; }              // sequences
@@ -80,6 +88,7 @@ class Limiter {
     RequestCost cost;
     int64_t prompt_tokens;  // not yet computed
     int sequences;          // without a first token
+    TimePoint computed;     // when the prompts are, as far as can be told
   };
   struct Waiting {
     Id id;
@@ -91,9 +100,12 @@ class Limiter {
   bool Fits(const RequestCost& cost) const;
   void Admit(Id id, const RequestCost& cost);
   void AdmitWaiting();
+  void Pass(TimePoint now);
 
   Budgets budgets_;
   QueueOptions queue_options_;
+  TimePoint now_{};  // the last one heard of
+  TimePoint next_computed_ = TimePoint::max();
   Id next_id_ = 1;
   absl::flat_hash_map<Id, Admitted> admitted_;
   std::deque<Waiting> waiting_;

@@ -160,7 +160,9 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
 
   void Measure(std::string_view bytes) {
     if (id_ == 0) return;
-    for (const Arrival& arrival : meter_.OnBytes(bytes, proxy_.loop_.Now())) {
+    const TimePoint now = proxy_.loop_.Now();
+    proxy_.limiter_.Tick(now);
+    for (const Arrival& arrival : meter_.OnBytes(bytes, now)) {
       if (arrival.first) OnFirstToken();
       if (proxy_.events_.on_tokens) proxy_.events_.on_tokens(id_, arrival.tokens, arrival.gap_ms);
     }
@@ -293,7 +295,8 @@ RequestCost Proxy::CostOf(const http::Request& request) const {
   const wire::RequestSize size = wire::SizeOf(request.body);
   return {.prompt_tokens = static_cast<int64_t>(static_cast<double>(request.body.size()) / bytes_per_token_),
           .output_tokens = size.sequences * size.output_tokens.value_or(kDefaultOutputTokens),
-          .sequences = size.sequences};
+          .sequences = size.sequences,
+          .streamed = request.path() == "/generate_stream" || (request.path() != "/generate" && size.stream)};
 }
 
 void Proxy::WatchQueue() {

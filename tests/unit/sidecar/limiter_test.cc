@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <optional>
 
 namespace patella::sidecar {
@@ -188,6 +189,54 @@ TEST_F(LimiterTest, PromptTokensStopCountingWithTheFirstToken) {
   Enter(limiter, c, {.prompt_tokens = 80});
   EXPECT_EQ(c.verdict, Verdict::kAdmitted);
   EXPECT_EQ(limiter.prompt_tokens(), 80);
+}
+
+TEST_F(LimiterTest, PromptsOfClientsThatDoNotStreamStopCountingWhenTheyMustBeComputed) {
+  Limiter limiter({.requests = 10, .prompt_tokens = 100, .step_ms = 20, .ms_per_prompt_token = 3.5});
+  Request a, b, c, d;
+  const RequestCost whole{.prompt_tokens = 40, .streamed = false};
+  Enter(limiter, a, whole);                     // computed at 160 ms
+  Enter(limiter, b, whole, milliseconds(100));  // after a: 100 + 300
+  Enter(limiter, c, whole, milliseconds(159));
+  EXPECT_EQ(c.verdict, Verdict::kFull);
+  Enter(limiter, c, whole, milliseconds(160));
+  EXPECT_EQ(c.verdict, Verdict::kAdmitted);
+  EXPECT_EQ(limiter.in_flight(), 3) << "their places they hold to the end";
+  EXPECT_EQ(limiter.decoding(), 1);
+  Enter(limiter, d, whole, milliseconds(399));
+  EXPECT_EQ(d.verdict, Verdict::kFull);
+  limiter.Leave(a.id);
+  EXPECT_EQ(limiter.prompt_tokens(), 80) << "it gave its tokens back only once";
+  limiter.Tick(TimePoint(milliseconds(459)));
+  EXPECT_EQ(limiter.prompt_tokens(), 40);
+  limiter.Tick(TimePoint(milliseconds(460)));
+  EXPECT_EQ(limiter.prompt_tokens(), 0);
+  EXPECT_EQ(limiter.decoding(), 2);
+}
+
+TEST_F(LimiterTest, ATargetForFirstTokensThrottlesNobodyBelowWhatTheEngineComputes) {
+  // Prompts of 50 tokens, answers of 10 s, an engine that computes 100 tokens in 400 ms; clients that wait their turn.
+  for (const bool streamed : {true, false}) {
+    Limiter limiter({.requests = 1000, .prompt_tokens = 100, .ms_per_prompt_token = 4},
+                    {.max_requests = 1000, .max_wait = std::chrono::seconds(60)});
+    std::deque<Limiter::Id> prefilling;
+    int admitted = 0;
+    for (int i = 0; i < 60; ++i) {
+      limiter.Enter({.prompt_tokens = 50, .streamed = streamed}, TimePoint{}, [&](Limiter::Id id, Verdict verdict) {
+        admitted += verdict == Verdict::kAdmitted;
+        prefilling.push_back(id);
+      });
+    }
+    for (int ms = 5; ms <= 8000; ms += 5) {
+      limiter.Tick(TimePoint(milliseconds(ms)));
+      if (ms % 200 != 0 || prefilling.empty()) continue;
+      const Limiter::Id id = prefilling.front();
+      prefilling.pop_front();
+      if (streamed) limiter.PromptComputed(id);
+    }
+    EXPECT_GE(admitted, 40) << (streamed ? "streamed" : "whole");
+    EXPECT_LE(admitted, 43);
+  }
 }
 
 TEST_F(LimiterTest, KvTokensAreReservedForPromptAndOutputUntilTheEnd) {
