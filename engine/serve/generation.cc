@@ -134,10 +134,11 @@ void Generation::WriteToken(size_t index, const TextCollector::Piece& piece) {
   }
   std::string out;
   const int choice = static_cast<int>(index);
-  if (!piece.delta.empty() || part.first) {
-    out += SseEvent(wire::OpenAiChunk(head_, choice, piece.delta, piece.settled, std::exchange(part.first, false),
-                                      wire::FinishReason::kNone));
-  }
+  if (std::exchange(part.first, false) && head_.chat)
+    out += SseEvent(wire::OpenAiChunk(head_, choice, "", {}, /*first=*/true, wire::FinishReason::kNone));
+  // One chunk a token, even if it completes no character yet: who measures counts chunks.
+  if (!part.ended || !piece.delta.empty())
+    out += SseEvent(wire::OpenAiChunk(head_, choice, piece.delta, piece.settled, false, wire::FinishReason::kNone));
   if (part.ended) out += SseEvent(wire::OpenAiChunk(head_, choice, "", {}, false, part.answer.finish));
   if (!out.empty()) exchange_->Write(std::move(out));
 }

@@ -3,6 +3,7 @@
 
 #include "lib/adapters/generation.h"
 #include "lib/base/text.h"
+#include "lib/wire/stream_event.h"
 #include "nlohmann/json.hpp"
 
 namespace patella::adapters {
@@ -43,6 +44,7 @@ struct StreamParser::State {
   http::SseParser events;
   absl::Status status;
   StreamUsage usage;
+  wire::PieceCounter pieces;  // a generation has one choice
   int output_tokens = 0;
   bool finished = false;
 
@@ -66,15 +68,18 @@ struct StreamParser::State {
       status = absl::InternalError(StrCat("the engine's stream is not JSON: ", data.substr(0, 80)));
     } else if (event.contains("error") && !event["error"].is_null()) {
       status = ErrorOfEvent(event, data);
-    } else if (dialect == Dialect::kTgi) {
-      OnTgi(event);
     } else {
-      OnOpenAi(event);
+      int in_event = 0;
+      for (const wire::StreamPiece& piece : wire::PiecesOf(data)) {
+        in_event += pieces.TokensIn(piece);
+        finished = finished || piece.last;
+      }
+      dialect == Dialect::kTgi ? OnTgi(event, in_event) : OnOpenAi(event, in_event);
     }
   }
 
-  void OnTgi(const json& event) {
-    if (event.contains("token") && event["token"].is_object()) Count(1);
+  void OnTgi(const json& event, int in_event) {
+    Count(in_event);
     const auto details = event.find("details");
     if (details != event.end() && details->is_object()) {
       usage.output_tokens = IntField(*details, "generated_tokens");
@@ -86,12 +91,7 @@ struct StreamParser::State {
     }
   }
 
-  void OnOpenAi(const json& event) {
-    int in_event = 0;
-    const auto choices = event.find("choices");
-    if (choices != event.end() && choices->is_array() && !choices->empty() && choices->front().is_object()) {
-      in_event = OnChoice(choices->front());
-    }
+  void OnOpenAi(const json& event, int in_event) {
     const auto found = event.find("usage");
     if (found != event.end() && found->is_object()) {
       OnUsage(*found);
@@ -99,20 +99,6 @@ struct StreamParser::State {
     } else {
       Count(in_event);
     }
-  }
-
-  // The tokens that this piece brought, as far as it shows. A token may have no text yet (half a character).
-  int OnChoice(const json& choice) {
-    const auto reason = choice.find("finish_reason");
-    const bool last = reason != choice.end() && reason->is_string();
-    finished = finished || last;
-    const auto ids = choice.find("token_ids");
-    if (ids != choice.end() && ids->is_array()) return static_cast<int>(ids->size());
-    const auto delta = choice.find("delta");
-    const bool text =
-        HasText(choice, "text") || (delta != choice.end() && delta->is_object() && HasText(*delta, "content"));
-    const bool opening = delta != choice.end() && delta->is_object() && delta->contains("role") && !text;
-    return text || (!last && !opening) ? 1 : 0;
   }
 
   void OnUsage(const json& reported) {

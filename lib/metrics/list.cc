@@ -40,7 +40,7 @@ const std::vector<MetricInfo>& List() {
       {"patella_concurrency_limit", kGauge, "Requests that may be in flight at once.", {}},
       {"patella_concurrency_ceiling", kGauge, "Largest limit that the tuner may set.", {}},
       {"patella_limit_bound_by", kGauge, "1 for what binds the limit, 0 for what bound it before.", {"by"}},
-      {"patella_inflight", kGauge, "Requests in flight to the engine.", {}},
+      {"patella_inflight", kGauge, "Requests in flight to the engine; each prompt or answer of one counts.", {}},
       {"patella_queue", kGauge, "Requests that wait for a permit.", {}},
       {"patella_admission_total", kCounter, "Requests admitted or refused, by reason.", {"outcome", "reason"}},
       {"patella_queue_time_seconds", kHistogram, "Time from arrival to permit.", {}, kTimeToFirstToken},

@@ -245,15 +245,17 @@ int LimitTracker::Best() const {
   return best;
 }
 
-int64_t LimitTracker::PromptBudget() const {
+PromptBudget LimitTracker::Prompts() const {
+  PromptBudget budget{.step_ms = level_ * config_.model.StepMs(limit_),
+                      .ms_per_token = level_ * config_.model.prompt_ms_per_token};
   double target_ms = kInfinity;
   for (const Target& t : config_.targets) {
     if (t.metric == LatencyMetric::kTimeToFirstToken) target_ms = std::min(target_ms, t.target_ms);
   }
-  const double prompt_ms = level_ * config_.model.prompt_ms_per_token;
-  if (target_ms == kInfinity || prompt_ms <= 0) return 0;
-  const double left_ms = kPromptShare * target_ms - level_ * config_.model.StepMs(limit_);
-  return static_cast<int64_t>(std::max(payload_.input_tokens, left_ms / prompt_ms));
+  if (target_ms == kInfinity || budget.ms_per_token <= 0) return budget;
+  const double left_ms = kPromptShare * target_ms - budget.step_ms;
+  budget.tokens = static_cast<int64_t>(std::max(payload_.input_tokens, left_ms / budget.ms_per_token));
+  return budget;
 }
 
 void LimitTracker::OnPromptComputed(int prompt_tokens, int decoding) {

@@ -67,7 +67,7 @@ struct TrackConfig {
 struct TrackedStream {
   double admitted_s = 0;
   double time_per_output_token_ms = 0, time_to_first_token_ms = 0, end_to_end_ms = 0;
-  int output_tokens = 0;
+  int output_tokens = 0;  // of each of its sequences
 };
 
 struct TrackMove {
@@ -76,13 +76,20 @@ struct TrackMove {
   std::string evidence;
 };
 
+// Prompts not yet computed: how many of their tokens may be admitted together so that a time-to-first-token target holds at its quantile, and
+// when the last of some has its first token, step_ms + ms_per_token·(tokens of them all) after it was admitted.
+struct PromptBudget {
+  int64_t tokens = 0;  // 0: no bound
+  double step_ms = 0, ms_per_token = 0;
+};
+
 class LimitTracker {
  public:
   explicit LimitTracker(TrackConfig config);
 
-  // A request's first token came. `decoding`: those whose first token had come before, which waited for it.
+  // The first token of a sequence came. `decoding`: those whose first token had come before, which waited for it.
   void OnPromptComputed(int prompt_tokens, int decoding);
-  // `tokens` of one stream that came `gap_ms` after the ones before; in_flight: requests in the engine, with those that do not yet decode.
+  // `tokens` of one sequence that came `gap_ms` after the ones before; in_flight: sequences in the engine, with those that do not yet decode.
   void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const TrackedStream& stream);
   TrackMove OnTick(int in_flight, double now_s);  // about once a second
@@ -93,9 +100,8 @@ class LimitTracker {
   int limit() const { return limit_; }
   // Under the limit in force, fully used, enough streams have ended for the guard to judge, and every target held.
   bool Held() const;
-  // Prompt tokens not yet computed that may be admitted together so that a time-to-first-token target holds at its quantile:
-  // (0.9·S − s·f(K))/(s·p), at least one typical prompt. 0: no such target, or p is not known.
-  int64_t PromptBudget() const;
+  // (0.9·S − s·f(K))/(s·p) tokens, at least one typical prompt; no bound without a target S for the time to first token, or if p is not known.
+  PromptBudget Prompts() const;
   double level() const { return level_; }  // s
   const Payload& payload() const { return payload_; }
   // A target's metric at its quantile over level·model.

@@ -176,7 +176,7 @@ std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text
   if (head.chat) {
     OrderedJson delta = OrderedJson::object();
     if (first) delta["role"] = "assistant";
-    if (first || !text.empty()) delta["content"] = text;
+    if (finish == FinishReason::kNone) delta["content"] = text;  // clients add it up: a string, even if empty
     choice["delta"] = std::move(delta);
   } else {
     choice["text"] = text;

@@ -24,8 +24,8 @@ struct OpenAiHead {
 };
 
 std::string OpenAiAnswer(const OpenAiHead& head, const std::vector<Answer>& answers);
-// A stream event with a piece of choice `index`'s text and the tokens that begin in it; `first` adds the role (chat); `finish` other
-// than kNone ends the choice.
+// A stream event with a piece of choice `index`'s text, which may be empty, and the tokens that begin in it; `first` adds the role
+// (chat); `finish` other than kNone ends the choice.
 std::string OpenAiChunk(const OpenAiHead& head, int index, std::string_view text, std::span<const TokenText> tokens,
                         bool first, FinishReason finish);
 std::string OpenAiUsageChunk(const OpenAiHead& head, int prompt_tokens, int completion_tokens);

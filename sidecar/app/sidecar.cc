@@ -191,7 +191,7 @@ class SidecarImpl final : public Sidecar {
                       .time_per_output_token_ms = record.time_per_output_token_ms,
                       .time_to_first_token_ms = record.time_to_first_token_ms,
                       .end_to_end_ms = record.end_to_end_ms,
-                      .output_tokens = record.output_tokens});
+                      .output_tokens = record.output_tokens / record.sequences});
   }
 
   EngineWatchEvents WatchEvents() {
@@ -289,8 +289,11 @@ class SidecarImpl final : public Sidecar {
   }
 
   void Act(const SetLimit& set) {
-    proxy_->SetBudgets(
-        {.requests = set.limit, .prompt_tokens = set.prompt_tokens, .kv_tokens = facts_.kv_capacity_tokens});
+    proxy_->SetBudgets({.requests = set.limit,
+                        .prompt_tokens = set.prompts.tokens,
+                        .kv_tokens = facts_.kv_capacity_tokens,
+                        .step_ms = set.prompts.step_ms,
+                        .ms_per_prompt_token = set.prompts.ms_per_token});
     if (control_)
       control_->SetMaxConcurrentRequests(std::max(set.limit + 2, static_cast<int>(kEngineHeadroom * set.limit)));
   }

@@ -10,13 +10,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "lib/wire/errors.h"
+#include "lib/wire/request_size.h"
 
 namespace patella::sidecar {
 namespace {
 
 constexpr std::array<std::string_view, 6> kGenerationPaths = {
     "/generate", "/generate_stream", "/", "/invocations", "/v1/completions", "/v1/chat/completions"};
-constexpr int64_t kDefaultOutputTokens = 128;  // reserved for a request that does not say
+constexpr int64_t kDefaultOutputTokens = 128;  // reserved for a sequence of a request that does not say
 
 ErrorKind KindFor(Refusal refusal) {
   return refusal == Refusal::kLimit || refusal == Refusal::kQueueTimeout ? ErrorKind::kOverloaded
@@ -62,10 +63,11 @@ void StripHopByHop(http::Headers& headers) {
 // One request on its way. Owned by the callbacks of its call, or by the limiter's queue while it waits.
 class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
  public:
-  Forward(Proxy& proxy, http::Request request, std::shared_ptr<http::Exchange> exchange)
+  Forward(Proxy& proxy, http::Request request, int sequences, std::shared_ptr<http::Exchange> exchange)
       : proxy_(proxy),
         alive_(proxy.alive_),
         path_(request.path()),
+        sequences_(sequences),
         request_(std::move(request)),
         exchange_(std::move(exchange)),
         arrived_(proxy.loop_.Now()),
@@ -158,11 +160,18 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
 
   void Measure(std::string_view bytes) {
     if (id_ == 0) return;
-    const int tokens = meter_.OnBytes(bytes, proxy_.loop_.Now());
-    if (tokens == 0) return;
+    const TimePoint now = proxy_.loop_.Now();
+    proxy_.limiter_.Tick(now);
+    for (const Arrival& arrival : meter_.OnBytes(bytes, now)) {
+      if (arrival.first) OnFirstToken();
+      if (proxy_.events_.on_tokens) proxy_.events_.on_tokens(id_, arrival.tokens, arrival.gap_ms);
+    }
+  }
+
+  // Of one sequence.
+  void OnFirstToken() {
     const int64_t prompt_tokens = proxy_.limiter_.PromptComputed(id_);
     if (prompt_tokens > 0 && proxy_.events_.on_prompt_computed) proxy_.events_.on_prompt_computed(id_, prompt_tokens);
-    if (proxy_.events_.on_tokens) proxy_.events_.on_tokens(id_, tokens, meter_.last_gap_ms());
   }
 
   void OnDrain() {
@@ -203,6 +212,7 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
   void Release(bool complete) {
     if (std::exchange(finished_, true) || id_ == 0) return;
     StreamRecord record = meter_.Finish(complete, proxy_.loop_.Now());
+    record.sequences = sequences_;
     record.queue_ms = queue_ms_;
     record.abandoned = client_gone_;
     if (record.prompt_tokens > 0) {
@@ -216,6 +226,7 @@ class Proxy::Forward : public std::enable_shared_from_this<Proxy::Forward> {
   Proxy& proxy_;
   const std::shared_ptr<bool> alive_;
   const std::string path_;
+  const int sequences_;
   http::Request request_;
   const std::shared_ptr<http::Exchange> exchange_;
   const TimePoint arrived_;
@@ -257,7 +268,7 @@ void Proxy::Handle(http::Request request, std::shared_ptr<http::Exchange> exchan
     return Refuse(*exchange, request.path(), closed_why_);
   }
   const RequestCost cost = generation ? CostOf(request) : RequestCost{};
-  const auto forward = std::make_shared<Forward>(*this, std::move(request), std::move(exchange));
+  const auto forward = std::make_shared<Forward>(*this, std::move(request), cost.sequences, std::move(exchange));
   Limiter::Id id = 0;
   if (generation) {
     id = limiter_.Enter(cost, loop_.Now(), [this, forward](Limiter::Id admitted, Verdict verdict) {
@@ -281,12 +292,11 @@ void Proxy::Refuse(http::Exchange& exchange, std::string_view path, Refusal refu
 }
 
 RequestCost Proxy::CostOf(const http::Request& request) const {
-  const std::string_view body = request.body;
-  const int64_t output =
-      FindNumber(body, "max_new_tokens",
-                 FindNumber(body, "max_completion_tokens", FindNumber(body, "max_tokens", kDefaultOutputTokens)));
-  return {.prompt_tokens = static_cast<int64_t>(static_cast<double>(body.size()) / bytes_per_token_),
-          .output_tokens = std::clamp<int64_t>(output, 0, 1 << 20)};
+  const wire::RequestSize size = wire::SizeOf(request.body);
+  return {.prompt_tokens = static_cast<int64_t>(static_cast<double>(request.body.size()) / bytes_per_token_),
+          .output_tokens = size.sequences * size.output_tokens.value_or(kDefaultOutputTokens),
+          .sequences = size.sequences,
+          .streamed = request.path() == "/generate_stream" || (request.path() != "/generate" && size.stream)};
 }
 
 void Proxy::WatchQueue() {

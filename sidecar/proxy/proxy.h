@@ -1,7 +1,7 @@
 // The reverse proxy that every request passes on its way to the engine.
 //
-// A generation request takes a permit before any byte of it goes on, and holds it until the engine has ended its answer or the client has
-// left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes go on as they come; when a client
+// A generation request takes its permits, one a sequence, before any byte of it goes on, and holds them until the engine has ended its answer
+// or the client has left; no permit, no engine. Everything else (/info, /v1/models, /tokenize, …) passes without. Bytes go on as they come; when a client
 // reads too slowly the engine's connection is no longer read, so memory stays bounded. A client that leaves cancels its request upstream at
 // once. An engine that cannot be reached is 503 with Retry-After; one that dies within a stream breaks the client's stream too.
 //
@@ -29,8 +29,8 @@ std::string_view LabelOf(Refusal refusal);
 struct ProxyEvents {
   std::function<void(Limiter::Id)> on_admitted;
   std::function<void(Refusal)> on_refused;
-  std::function<void(Limiter::Id, int64_t prompt_tokens)> on_prompt_computed;  // its first token came
-  std::function<void(Limiter::Id, int tokens, double gap_ms)> on_tokens;       // gap 0: the first ones
+  std::function<void(Limiter::Id, int64_t prompt_tokens)> on_prompt_computed;  // a sequence's first token came
+  std::function<void(Limiter::Id, int tokens, double gap_ms)> on_tokens;       // of a sequence; gap 0: the first ones
   std::function<void(Limiter::Id, const StreamRecord&)> on_finished;  // of admitted requests, however they ended
   std::function<void(const absl::Status&)> on_engine_failure;         // could not be reached, or broke off
 };

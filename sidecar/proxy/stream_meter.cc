@@ -2,32 +2,19 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace patella::sidecar {
 namespace {
 
 constexpr size_t kMaxLine = 64 << 10;  // of a longer line only the tail is looked at
 constexpr size_t kMaxTail = 8 << 10;   // of a body that is no stream: usage stands at its end
+constexpr int kMostSequences = 1024;   // that are told apart
 
 bool StartsWithIgnoringCase(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), text.begin(), [](char a, char b) {
            return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b + 32) : b);
          });
-}
-
-// True if `"key":` is followed by a string with at least one character.
-bool HasText(std::string_view json, std::string_view quoted_key) {
-  for (size_t at = json.find(quoted_key); at != std::string_view::npos; at = json.find(quoted_key, at + 1)) {
-    size_t i = at + quoted_key.size();
-    while (i < json.size() && (json[i] == ' ' || json[i] == ':')) ++i;
-    if (i + 1 < json.size() && json[i] == '"' && json[i + 1] != '"') return true;
-  }
-  return false;
-}
-
-bool BringsToken(std::string_view event) {
-  if (event.find("\"token\"") != std::string_view::npos) return true;  // TGI: one object per token, whatever its text
-  return HasText(event, "\"text\"") || HasText(event, "\"content\"") || HasText(event, "\"reasoning_content\"");
 }
 
 }  // namespace
@@ -50,13 +37,13 @@ void StreamMeter::OnHead(int status, std::string_view content_type) {
   streamed_ = StartsWithIgnoringCase(content_type, "text/event-stream");
 }
 
-int StreamMeter::OnBytes(std::string_view bytes, TimePoint now) {
+std::span<const Arrival> StreamMeter::OnBytes(std::string_view bytes, TimePoint now) {
+  arrivals_.clear();
   if (!streamed_) {
     partial_.append(bytes);
     if (partial_.size() > 2 * kMaxTail) partial_.erase(0, partial_.size() - kMaxTail);
-    return 0;
+    return arrivals_;
   }
-  const int before = output_tokens_;
   while (!bytes.empty()) {
     const size_t end = bytes.find('\n');
     if (end == std::string_view::npos) {
@@ -73,19 +60,27 @@ int StreamMeter::OnBytes(std::string_view bytes, TimePoint now) {
     }
     bytes.remove_prefix(end + 1);
   }
-  const int tokens = output_tokens_ - before;
-  if (tokens > 0) {
-    last_gap_ms_ = before == 0 ? 0 : Milliseconds(now - last_);
-    if (before == 0) first_ = now;
-    last_ = now;
+  for (Sequence& s : sequences_) {
+    if (s.fresh == 0) continue;
+    const bool first = s.tokens == 0;
+    if (output_tokens_ == 0) first_ = now;
+    if (first) s.first = s.last = now;
+    arrivals_.push_back({.tokens = s.fresh, .first = first, .gap_ms = Milliseconds(now - s.last)});
+    s.last = now;
+    s.tokens += s.fresh;
+    output_tokens_ += std::exchange(s.fresh, 0);
   }
-  return tokens;
+  return arrivals_;
 }
 
 void StreamMeter::OnLine(std::string_view line) {
   if (!line.starts_with("data:")) return;
   line.remove_prefix(5);
-  if (BringsToken(line)) ++output_tokens_;
+  for (const wire::StreamPiece& piece : wire::PiecesOf(line)) {
+    const auto at = static_cast<size_t>(std::min(piece.choice, kMostSequences - 1));
+    if (at >= sequences_.size()) sequences_.resize(at + 1);
+    sequences_[at].fresh += sequences_[at].pieces.TokensIn(piece);
+  }
   ReadUsage(line);
 }
 
@@ -110,8 +105,14 @@ StreamRecord StreamMeter::Finish(bool complete, TimePoint now) {
   record.end_to_end_ms = Milliseconds(now - arrived_);
   if (streamed_ && output_tokens_ > 0) {
     record.time_to_first_token_ms = Milliseconds(first_ - arrived_);
-    if (record.output_tokens > 1)
-      record.time_per_output_token_ms = Milliseconds(last_ - first_) / (record.output_tokens - 1);
+    double decoding_ms = 0;
+    int later_tokens = record.output_tokens;
+    for (const Sequence& s : sequences_) {
+      if (s.tokens == 0) continue;
+      decoding_ms += Milliseconds(s.last - s.first);
+      --later_tokens;
+    }
+    if (later_tokens > 0) record.time_per_output_token_ms = decoding_ms / later_tokens;
   }
   return record;
 }

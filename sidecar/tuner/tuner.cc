@@ -106,7 +106,7 @@ TunerActions Tuner::Follow(const TunerPolicy& policy, double now_s) {
 // Sets what the mode makes of the view's limit, and says so.
 SetLimit Tuner::LimitInForce() {
   view_.message = absl::StrCat("limit ", view_.limit, ", bound by ", view_.bound_by);
-  if (options_.mode == TuningMode::kAuto) return {view_.limit, PromptBudget()};
+  if (options_.mode == TuningMode::kAuto) return {view_.limit, Prompts()};
   if (options_.mode == TuningMode::kOff) return {view_.limit};  // the ceiling alone
   const int ceiling = CeilingOf(options_);
   view_.message = absl::StrCat("advice: ", view_.message, "; enforced is the ceiling of ", ceiling);
@@ -192,9 +192,9 @@ void Tuner::FollowKnee(double now_s) {
       now_s);
 }
 
-int64_t Tuner::PromptBudget() {
-  prompt_budget_ = science_->tracker == nullptr ? 0 : science_->tracker->PromptBudget();
-  return prompt_budget_;
+science::PromptBudget Tuner::Prompts() {
+  prompts_ = science_->tracker == nullptr ? science::PromptBudget{} : science_->tracker->Prompts();
+  return prompts_;
 }
 
 void Tuner::Track(int believed, int start) {
@@ -275,15 +275,17 @@ TunerActions Tuner::OnTick(int in_flight, double now_s) {
     return {Save{}};
   }
   if (move.limit == 0) {
-    const int64_t before = prompt_budget_;
-    const bool moved = std::abs(PromptBudget() - before) > kBudgetDeadBand * static_cast<double>(before);
-    if (!moved) prompt_budget_ = before;
-    return moved ? TunerActions{SetLimit{view_.limit, prompt_budget_}} : TunerActions{};
+    const science::PromptBudget before = prompts_;
+    const auto apart = [](double now, double then) { return std::abs(now - then) > kBudgetDeadBand * then; };
+    const bool moved = apart(static_cast<double>(Prompts().tokens), static_cast<double>(before.tokens)) ||
+                       apart(prompts_.ms_per_token, before.ms_per_token);
+    if (!moved) prompts_ = before;
+    return moved ? TunerActions{SetLimit{view_.limit, prompts_}} : TunerActions{};
   }
   believed_ = move.limit;
   MoveLimit(move.limit, move.reason, move.evidence, now_s);
   view_.message = absl::StrCat("limit ", move.limit, ", bound by ", view_.bound_by, " (", move.reason, ")");
-  return {SetLimit{move.limit, PromptBudget()}, Save{}};
+  return {SetLimit{move.limit, Prompts()}, Save{}};
 }
 
 }  // namespace patella::sidecar

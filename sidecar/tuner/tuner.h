@@ -28,8 +28,8 @@ struct RunProbe {
   double deadline_s = 0;  // from now
 };
 struct SetLimit {
-  int limit = 0;              // of the limiter; the engine's own follows
-  int64_t prompt_tokens = 0;  // budget of prompt tokens not yet computed; 0: none
+  int limit = 0;  // of the limiter; the engine's own follows
+  science::PromptBudget prompts;
 };
 struct AdmitUsers {};  // calibration is over: ready
 struct Save {};        // worth remembering over a restart
@@ -75,8 +75,8 @@ class Tuner {
   void OnProgress(const science::ProbeProgress& progress, double now_s);
   TunerActions OnProbeEnd(const ProbeReport& report, double now_s);
 
-  // Live traffic, after AdmitUsers. in_flight: user requests holding a permit.
-  void OnPromptComputed(int prompt_tokens, int decoding);
+  // Live traffic, after AdmitUsers. in_flight: sequences of users' requests that hold a permit.
+  void OnPromptComputed(int prompt_tokens, int decoding);  // of one sequence
   void OnTokens(int tokens, double gap_ms, int decoding, int in_flight);
   void OnStream(const science::TrackedStream& stream);
   TunerActions OnTick(int in_flight, double now_s);  // about once a second
@@ -105,7 +105,7 @@ class Tuner {
   TunerActions End(int failure, std::string error, double now_s);
   TunerActions Fail(const absl::Status& status, double now_s);
   void MoveLimit(int limit, const std::string& reason, const std::string& evidence, double now_s);
-  int64_t PromptBudget();  // as of now; remembered
+  science::PromptBudget Prompts();  // as of now; remembered
   void Track(int believed, int start);
   bool tracking() const;
   void FollowBounds();
@@ -121,7 +121,7 @@ class Tuner {
   EngineFacts facts_;
   science::Payload curve_payload_;  // of the requests that the view's points and law are of
   double calibration_began_s_ = 0;
-  int64_t prompt_budget_ = 0;
+  science::PromptBudget prompts_;
   int believed_ = 0;  // the limit that was learned; the one in force may be more cautious
   int failures_ = 0;
   double retry_at_s_ = kNever;

@@ -59,6 +59,14 @@ class Clients:
         self.assertEqual(answer.usage.completion_tokens, 40)
         self.assertEqual(answer.choices[0].finish_reason, "length")
 
+    def test_openai_streams_have_a_chunk_for_each_token_also_for_parts_of_characters(self):
+        request = dict(model="smollm2", prompt="世界 🙂 世界 🙂 世界 🙂 世界 🙂", max_tokens=24, temperature=0,
+                       extra_body={"ignore_eos": True})
+        whole = self.openai().completions.create(**request).choices[0].text
+        chunks = [c.choices[0] for c in self.openai().completions.create(**request, stream=True)]
+        self.assertEqual("".join(c.text for c in chunks), whole)
+        self.assertEqual(sum(c.finish_reason is None for c in chunks), 24, [c.text for c in chunks])
+
     def test_openai_stop_sequence_is_not_in_the_text(self):
         answer = self.openai().completions.create(
             model="smollm2", prompt="A, B, C, D,", max_tokens=30, temperature=0, stop=["G"])

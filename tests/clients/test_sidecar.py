@@ -90,6 +90,29 @@ class Modes(unittest.TestCase):
             sidecar.stop()
 
 
+class Batches(unittest.TestCase):
+    def test_a_batch_takes_a_place_for_each_prompt_and_one_wider_than_the_limit_is_served_alone(self):
+        def complete(prompts, **more):
+            return harness.post(sidecar.url, "/v1/completions", {
+                "prompt": prompts, "max_tokens": 200, "temperature": 0, "ignore_eos": True, **more})
+
+        sidecar = harness.Sidecar(engine, limit=4)
+        try:
+            running = complete(["One", "Two", "Three"], stream=True)
+            running.readline()
+            self.assertEqual(harness.status_of(sidecar.admin)["inflight"], 3)
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                complete(["Four", "Five"])
+            self.assertEqual(refused.exception.code, 429)
+            running.close()
+            while harness.status_of(sidecar.admin)["inflight"] > 0:
+                time.sleep(0.01)
+            wide = json.load(complete([str(n) for n in range(6)], max_tokens=2))
+            self.assertEqual([choice["index"] for choice in wide["choices"]], list(range(6)))
+        finally:
+            sidecar.stop()
+
+
 class Ends(unittest.TestCase):
     def test_drain_waits_for_streams_and_turns_newcomers_away(self):
         sidecar = harness.Sidecar(engine, limit=4)

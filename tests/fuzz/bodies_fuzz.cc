@@ -1,10 +1,13 @@
 // Any bytes as a request's body: refused with 400 or 422 and a message, or a call that can be served.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
 #include "lib/base/error_kind.h"
 #include "lib/wire/errors.h"
 #include "lib/wire/openai.h"
+#include "lib/wire/request_size.h"
+#include "lib/wire/stream_event.h"
 #include "lib/wire/tgi.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -44,6 +47,14 @@ void Check(const absl::StatusOr<GenerateCall>& call, std::string_view path) {
   for (bool chat : {false, true}) (void)OpenAiAnswer({.id = "x", .chat = chat, .logprobs = true}, {answer});
 }
 
+// The sidecar gives as many permits as the engine will take, whatever the body looks like.
+void CheckSize(const RequestSize& size, const absl::StatusOr<GenerateCall>& call) {
+  Promise(size.sequences >= 1 && size.output_tokens.value_or(0) >= 0, "sizes");
+  if (!call.ok()) return;
+  Promise(size.sequences >= static_cast<int>(call->prompts.size()), "no prompt is overlooked");
+  Promise(size.output_tokens.value_or(1 << 20) >= std::min(call->max_new_tokens, 1 << 20), "nor a token");
+}
+
 }  // namespace
 }  // namespace patella::wire
 
@@ -52,6 +63,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string_view body = patella::fuzz::Text(bytes, size);
   Check(ParseTgiCall(body), "/generate");
   Check(ParseCompletionCall(body), "/v1/completions");
+  CheckSize(SizeOf(body), ParseCompletionCall(body));
   Check(ParseChatCall(body), "/v1/chat/completions");
+  for (const StreamPiece& piece : PiecesOf(body)) Promise(piece.choice >= 0 && piece.tokens >= 0, "pieces");
   return 0;
 }

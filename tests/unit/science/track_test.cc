@@ -294,16 +294,18 @@ TEST(LimitTrackerTest, RisesByAnEighthAtMostAtATime) {
 
 TEST(LimitTrackerTest, ThePromptBudgetFollowsTheLevel) {
   TrackConfig config = ConfigFor(BusyLoad());
-  EXPECT_EQ(LimitTracker(config).PromptBudget(), 0) << "there is no target for the time to first token";
+  EXPECT_EQ(LimitTracker(config).Prompts().tokens, 0) << "there is no target for the time to first token";
   config.targets.push_back({LatencyMetric::kTimeToFirstToken, 0.9, 500});
   LimitTracker tracker(config);
-  EXPECT_NEAR(tracker.PromptBudget(), (450 - 40) / 0.25, 1);
+  EXPECT_NEAR(tracker.Prompts().tokens, (450 - 40) / 0.25, 1);
+  EXPECT_NEAR(tracker.Prompts().step_ms, 40, 0.1);
+  EXPECT_NEAR(tracker.Prompts().ms_per_token, 0.25, 1e-9);
   for (int tick = 1; tick <= 40; ++tick) {  // twice as slow
     tracker.OnTokens(200, 200 * 2.0 * (8 + 1.6 * tracker.limit()), tracker.limit(), tracker.limit());
     tracker.OnTick(tracker.limit(), tick);
   }
   EXPECT_NEAR(tracker.level(), 2, 0.01);
-  EXPECT_NEAR(tracker.PromptBudget(), (450 - 2 * (8 + 1.6 * tracker.limit())) / 0.5, 2);
+  EXPECT_NEAR(tracker.Prompts().tokens, (450 - 2 * (8 + 1.6 * tracker.limit())) / 0.5, 2);
 }
 
 TEST(LimitTrackerTest, ACeilingCutsToItselfEvenWhereTheModelWouldGoLower) {

@@ -134,6 +134,22 @@ TEST_F(ProxyTest, PermitIsHeldUntilTheStreamEnds) {
   RunUntil([&] { return third.status == 200; });
 }
 
+TEST_F(ProxyTest, ABatchOfPromptsTakesAsManyPlacesAndOneTooWideTheWholeEngine) {
+  EngineStreams();
+  StartAll({.requests = 4}, {.max_requests = 1, .max_wait = std::chrono::seconds(20)});
+  Seen& batch = Send("POST", "/v1/completions", R"({"prompt":["a","b","c"],"max_tokens":5})");
+  RunUntil([&] { return !batch.body.empty(); });
+  EXPECT_EQ(proxy_->limiter().in_flight(), 3);
+  EXPECT_GE(proxy_->limiter().kv_tokens(), 3 * 5);
+  Seen& wide = Send("POST", "/v1/completions", R"({"prompt":[[1,2],[3]],"n":8})");
+  RunUntil([&] { return proxy_->limiter().queued() == 1; });
+  open_streams_[0]->Finish();
+  RunUntil([&] { return !wide.body.empty(); });
+  EXPECT_EQ(proxy_->limiter().in_flight(), 16);
+  EXPECT_EQ(engine_requests_.size(), 2u);
+  EXPECT_EQ(records_.at(0).sequences, 3);
+}
+
 TEST_F(ProxyTest, RefusalsCarryRetryAfterAndTheBodyOfTheirDialect) {
   StartAll({.requests = 0});
   Seen& tgi = Generate();

@@ -50,6 +50,70 @@ TEST(StreamMeterTest, UsageCorrectsEventsThatCarryMoreThanOneToken) {
   EXPECT_DOUBLE_EQ(record.time_per_output_token_ms, 10);
 }
 
+TEST(StreamMeterTest, TokensWithoutTextCountAsTokens) {  // parts of one character
+  StreamMeter meter(At(0));
+  meter.OnHead(200, "text/event-stream");
+  meter.OnBytes("data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n", At(5));
+  const char* texts[] = {"", "", "世", "", "", "界"};
+  for (int i = 0; i < 6; ++i) {
+    const auto arrivals = meter.OnBytes(
+        "data: {\"choices\":[{\"delta\":{\"content\":\"" + std::string(texts[i]) + "\"}}]}\n\n", At(10 * (i + 1)));
+    ASSERT_EQ(arrivals.size(), 1u) << i;
+    EXPECT_EQ(arrivals[0].tokens, 1);
+    EXPECT_DOUBLE_EQ(arrivals[0].gap_ms, i == 0 ? 0 : 10);
+  }
+  meter.OnBytes("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", At(70));
+  const StreamRecord record = meter.Finish(true, At(70));
+  EXPECT_EQ(record.output_tokens, 6);
+  EXPECT_DOUBLE_EQ(record.time_to_first_token_ms, 10);
+  EXPECT_DOUBLE_EQ(record.time_per_output_token_ms, 10);
+}
+
+std::string Chunk(int choice) {
+  return "data: {\"choices\":[{\"index\":" + std::to_string(choice) + ",\"text\":\"a\"}]}\n\n";
+}
+
+TEST(StreamMeterTest, InterleavedChoicesAreMeasuredEachByItself) {
+  StreamMeter meter(At(0));
+  meter.OnHead(200, "text/event-stream");
+  // Three choices, each with a token every 30 ms, one of them begun later and ended sooner.
+  for (int step = 0; step < 10; ++step) {
+    for (int choice : {0, 1, 2}) {
+      if (choice == 2 && (step < 2 || step > 7)) continue;
+      const auto arrivals = meter.OnBytes(Chunk(choice), At(100 + 30 * step + choice));
+      ASSERT_EQ(arrivals.size(), 1u);
+      const bool first = step == (choice == 2 ? 2 : 0);
+      EXPECT_EQ(arrivals[0].first, first);
+      EXPECT_DOUBLE_EQ(arrivals[0].gap_ms, first ? 0 : 30);
+    }
+  }
+  const StreamRecord record = meter.Finish(true, At(500));
+  EXPECT_EQ(record.output_tokens, 26);
+  EXPECT_DOUBLE_EQ(record.time_to_first_token_ms, 100);
+  EXPECT_DOUBLE_EQ(record.time_per_output_token_ms, 30);
+}
+
+TEST(StreamMeterTest, ChoicesThatComeInOnePieceAreStillTheirOwn) {
+  StreamMeter meter(At(0));
+  meter.OnHead(200, "text/event-stream");
+  meter.OnBytes(Chunk(0), At(10));
+  const auto arrivals = meter.OnBytes(Chunk(0) + Chunk(1) + Chunk(0), At(50));
+  ASSERT_EQ(arrivals.size(), 2u);
+  EXPECT_EQ(arrivals[0].tokens, 2);
+  EXPECT_DOUBLE_EQ(arrivals[0].gap_ms, 40);
+  EXPECT_EQ(arrivals[1].tokens, 1);
+  EXPECT_TRUE(arrivals[1].first);
+  meter.OnBytes("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":6}}\n\n", At(60));
+  EXPECT_DOUBLE_EQ(meter.Finish(true, At(60)).time_per_output_token_ms, 10) << "40 ms for 6 tokens, 2 of them first";
+}
+
+TEST(StreamMeterTest, AnyIndexOfAChoiceIsBorne) {
+  StreamMeter meter(At(0));
+  meter.OnHead(200, "text/event-stream");
+  for (int choice : {2'000'000'000, -1}) EXPECT_EQ(meter.OnBytes(Chunk(choice), At(10)).size(), 1u);
+  EXPECT_EQ(meter.Finish(true, At(20)).output_tokens, 2);
+}
+
 TEST(StreamMeterTest, AnAnswerThatIsNoStreamGivesCountsButNoTokenTimes) {
   StreamMeter meter(At(0));
   meter.OnHead(200, "application/json");

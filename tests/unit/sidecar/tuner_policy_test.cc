@@ -137,10 +137,12 @@ TEST_F(TunerPolicyTest, AdviceFollowsTheTargetsAndTheCeilingIsEnforced) {
 TEST_F(TunerPolicyTest, OffEnforcesNoPromptBudget) {
   policy_.targets.push_back({science::LatencyMetric::kTimeToFirstToken, 0.9, 500});
   Follow(policy_);
-  EXPECT_GT(world_.prompt_tokens, 0);
+  EXPECT_GT(world_.prompts.tokens, 0);
+  const double ms = world_.prompts.step_ms + world_.prompts.ms_per_token * static_cast<double>(world_.prompts.tokens);
+  EXPECT_NEAR(ms, 450, 1) << "nine tenths of the target";
   policy_.mode = TuningMode::kOff;
   Follow(policy_);
-  EXPECT_EQ(world_.prompt_tokens, 0);
+  EXPECT_EQ(world_.prompts.tokens, 0);
 }
 
 TEST_F(TunerPolicyTest, OffAndBackToAuto) {

@@ -32,7 +32,7 @@ struct World {
   science::ServerConfig server;
   double now_s = 1000;
   int limit = 0;
-  int64_t prompt_tokens = 0;  // the budget
+  science::PromptBudget prompts;
   bool admitted = false, saved = false;
   std::optional<int> exit_code;
   int probes = 0;
@@ -42,7 +42,7 @@ struct World {
 
   void Do(Tuner& tuner, const TunerActions& actions) {
     for (const TunerAction& action : actions) {
-      if (const auto* set = std::get_if<SetLimit>(&action)) limit = set->limit, prompt_tokens = set->prompt_tokens;
+      if (const auto* set = std::get_if<SetLimit>(&action)) limit = set->limit, prompts = set->prompts;
       if (std::holds_alternative<AdmitUsers>(action)) admitted = true;
       if (std::holds_alternative<Save>(action)) saved = true;
       if (const auto* exit = std::get_if<Exit>(&action)) exit_code = exit->code;

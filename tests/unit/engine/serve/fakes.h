@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -65,12 +66,15 @@ class LetterExecutor final : public Executor {
 
 class ByteTokenizer : public Tokenizer {
  public:
+  std::map<int32_t, std::string> texts;  // of tokens that stand for something else than their byte
+
   std::vector<int32_t> Encode(std::string_view text, bool, bool) const override {
     const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
     return {bytes, bytes + text.size()};
   }
   std::string TokenBytes(int32_t id, bool special) const override {
     if (id == 0) return special ? "<end>" : "";
+    if (const auto text = texts.find(id); text != texts.end()) return text->second;
     return std::string(1, static_cast<char>(id));
   }
   std::string Decode(const std::vector<int32_t>& ids, bool) const override { return {ids.begin(), ids.end()}; }

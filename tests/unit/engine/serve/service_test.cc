@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/serve/prompts.h"
+#include "lib/wire/stream_event.h"
 #include "tests/unit/engine/serve/service_fixture.h"
 
 namespace patella::engine {
@@ -98,7 +99,36 @@ TEST_F(ServiceTest, ChatTakesContentAsPartsAndStreamsARole) {
   const Json body = Json::parse(Post("/v1/chat/completions", call + "}").body);
   EXPECT_EQ(body["choices"][0]["message"]["content"], "bc");
   const std::string stream = Post("/v1/chat/completions", call + R"(,"stream":true})").body;
-  EXPECT_NE(stream.find(R"("delta":{"role":"assistant","content":"b"})"), std::string::npos) << stream;
+  const size_t role = stream.find(R"("delta":{"role":"assistant","content":""})");
+  ASSERT_NE(role, std::string::npos) << stream;
+  EXPECT_NE(stream.find(R"("delta":{"content":"b"})", role), std::string::npos) << stream;
+}
+
+TEST_F(ServiceTest, EachTokenOfAnOpenAiStreamIsAChunkEvenIfItCompletesNoCharacter) {
+  tokenizer_.texts = {{'b', "\xE2"}, {'c', "\x82"}, {'d', "\xAC"}};  // together "€"
+  Start();
+  for (const std::string path : {"/v1/completions", "/v1/chat/completions"}) {
+    std::vector<std::string> pieces;
+    wire::PieceCounter counter;
+    int tokens = 0;
+    http::SseParser parser([&](std::string_view data) {
+      for (const wire::StreamPiece& piece : wire::PiecesOf(data)) tokens += counter.TokensIn(piece);
+      if (data == "[DONE]") return;
+      const Json choice = Json::parse(data)["choices"][0];
+      const Json text = choice.contains("text") ? choice["text"] : choice["delta"].value("content", Json());
+      if (text.is_string() && choice["finish_reason"].is_null()) pieces.push_back(text);
+    });
+    const std::string body =
+        R"({"prompt":"a","messages":[{"role":"user","content":"a"}],"max_tokens":5,"temperature":0,"stream":true})";
+    ASSERT_TRUE(parser.Feed(Post(path, body).body).ok());
+    if (path.find("chat") != std::string::npos) {
+      ASSERT_FALSE(pieces.empty());
+      EXPECT_EQ(pieces.front(), "") << "the role's";
+      pieces.erase(pieces.begin());
+    }
+    EXPECT_EQ(pieces, (std::vector<std::string>{"", "", "€", "e", "f"})) << path;
+    EXPECT_EQ(tokens, 5) << path;
+  }
 }
 
 TEST_F(ServiceTest, BadInputIsRefusedWithTheRightStatus) {
