@@ -17,6 +17,7 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr int kFailuresThatMeanGone = 10;
+constexpr double kGoldenRatio = 1.6180339887498949;
 constexpr Duration kSweep = std::chrono::milliseconds(50);  // for time-outs, the end and progress
 
 std::vector<double> Arrivals(double rate, double duration_s, size_t at_most, uint64_t seed) {
@@ -87,12 +88,14 @@ class LoadImpl final : public Load {
     });
   }
 
+  // The first answers are of all lengths, so that the load is at once what it stays: not all begin and end together. By the golden ratio
+  // the first few have evenly spread ones too, for a server may take only those.
   void BeginClosed() {
     result_.concurrency = options_.concurrency;
     warming_ = options_.concurrency;
     for (int i = 0; i < options_.concurrency; ++i) {
-      const double share = (options_.concurrency - i - 0.5) / options_.concurrency;
-      Send(PickShape(), i, Now(), /*measured=*/false, share);
+      double whole = 0;
+      Send(PickShape(), i, Now(), /*measured=*/false, 1 - std::modf((i + 0.5) * kGoldenRatio, &whole));
     }
   }
 

@@ -73,6 +73,22 @@ TEST_P(ClosedLoopTest, KeepsExactlyThatManyInFlightAndRecordsEachRequest) {
 INSTANTIATE_TEST_SUITE_P(Dialects, ClosedLoopTest,
                          testing::Values(EngineKind::kTgi, EngineKind::kOpenAi, EngineKind::kPatella));
 
+// Else those whom a limit lets in would go on to begin and end together.
+TEST(LoadTest, TheFirstAnswersAreOfAllLengthsAlsoWhereFewAreLetIn) {
+  const Ran run = RunAgainst({.refuse_above = 10}, {.concurrency = 40,
+                                                    .shapes = {{.input_tokens = 10, .output_tokens = 100}},
+                                                    .max_requests = 1,
+                                                    .pause_when_refused = std::chrono::seconds(10)});
+  ASSERT_TRUE(run.result.status.ok()) << run.result.status;
+  std::vector<int> lengths;
+  for (const RequestRecord& record : run.result.records) {
+    if (record.ok() && !record.measured) lengths.push_back(record.output_tokens);
+  }
+  std::sort(lengths.begin(), lengths.end());
+  ASSERT_EQ(lengths.size(), 10u);
+  for (size_t i = 0; i < lengths.size(); ++i) EXPECT_NEAR(lengths[i], 10 * static_cast<double>(i) + 5, 10) << i;
+}
+
 // Else a limit that turns most clients away at once would end the load before it has answered anybody.
 TEST(LoadTest, RefusalsBesideAnsweredRequestsAreCountedApart) {
   const Ran run = RunAgainst({.refuse_above = 1}, {.concurrency = 8,
