@@ -9,13 +9,14 @@
 namespace patella::science {
 namespace {
 
-constexpr double kLoadedShare = 0.8;      // of the limit in flight, from which streams judge it and it may move
-constexpr double kLevelShare = 0.5;       // of the limit in flight, from which gaps tell of the level there
-constexpr double kLevelMemory_s = 3;      // of s; a tick is a second
-constexpr int kLeastTokens = 50;          // a tick with fewer tells nothing
-constexpr int kStreamsMemory = 80;        // of a spread, at least
-constexpr int kWavesMemory = 3;           // those in flight together tell little more than one: these times the limit
-constexpr double kPayloadMemory = 50;     // requests; of in and out
+constexpr double kLoadedShare = 0.8;  // of the limit in flight, from which streams judge it and it may move
+constexpr double kLevelShare = 0.5;   // of the limit in flight, from which gaps tell of the level there
+constexpr double kLevelMemory_s = 3;  // of s; a tick is a second
+constexpr int kLeastTokens = 50;      // a tick with fewer tells nothing
+constexpr int kStreamsMemory = 80;    // of a spread, at least
+constexpr int kWavesMemory =
+    3;  // those in flight together tell little, the first of them to end are the short ones: these times the limit
+constexpr int kPayloadMemory = 50;        // requests; of in and out, at least
 constexpr int kPriorStreams = 10;         // what the calibration counts for in a spread
 constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first tokens scatter ten times as much
 constexpr double kLeastDeviation = 0.02;
@@ -245,6 +246,8 @@ int LimitTracker::Best() const {
   return best;
 }
 
+int LimitTracker::Memory(int least) const { return std::max(least, kWavesMemory * limit_); }
+
 PromptBudget LimitTracker::Prompts() const {
   PromptBudget budget{.step_ms = level_ * config_.model.StepMs(limit_),
                       .ms_per_token = level_ * config_.model.prompt_ms_per_token};
@@ -260,7 +263,7 @@ PromptBudget LimitTracker::Prompts() const {
 
 void LimitTracker::OnPromptComputed(int prompt_tokens, int decoding) {
   expected_ms_ += config_.model.prompt_ms_per_token * prompt_tokens * decoding;
-  payload_.input_tokens += (prompt_tokens - payload_.input_tokens) / kPayloadMemory;
+  payload_.input_tokens += (prompt_tokens - payload_.input_tokens) / Memory(kPayloadMemory);
 }
 
 void LimitTracker::OnTokens(int tokens, double gap_ms, int decoding, int in_flight) {
@@ -286,11 +289,13 @@ void LimitTracker::FollowLevel() {
 
 void LimitTracker::OnStream(const TrackedStream& stream) {
   if (stream.output_tokens > 0)
-    payload_.output_tokens += (stream.output_tokens - payload_.output_tokens) / kPayloadMemory;
+    payload_.output_tokens += (stream.output_tokens - payload_.output_tokens) / Memory(kPayloadMemory);
   if (peak_in_flight_ < kLoadedShare * limit_) return;
   const auto after = std::partition_point(promises_.begin(), promises_.end(),
                                           [&](const Promise& p) { return p.at_s <= stream.admitted_s; });
-  const Promise* promise = after == promises_.begin() ? nullptr : &*std::prev(after);
+  if (after == promises_.begin()) return;
+  const Promise& promise = *std::prev(after);
+  if (!promise.full) return;  // it came in a crowd and waited for all their prompts: that is over
   for (size_t i = 0; i < config_.targets.size(); ++i) {
     const double value = ValueOf(stream, config_.targets[i].metric);
     if (value <= 0) continue;
@@ -298,9 +303,7 @@ void LimitTracker::OnStream(const TrackedStream& stream) {
       recent_[i].push_back(value);
       if (recent_[i].size() > kMostRecent) recent_[i].pop_front();
     }
-    if (promise == nullptr) continue;
-    const int memory = std::max(kStreamsMemory, kWavesMemory * limit_);
-    spreads_[i].Add(std::log(value / promise->ms[i]), static_cast<size_t>(memory));
+    spreads_[i].Add(std::log(value / promise.ms[i]), static_cast<size_t>(Memory(kStreamsMemory)));
   }
 }
 
@@ -383,7 +386,7 @@ TrackMove LimitTracker::OnTick(int in_flight, double now_s) {
       move = MoveTo(std::min(best, std::max(limit_ + 1, static_cast<int>(kRise * limit_))), "track", evidence(), now_s);
     }
   }
-  Promise promise{.at_s = now_s};
+  Promise promise{.at_s = now_s, .full = loaded};
   for (const Target& target : config_.targets) promise.ms.push_back(ModelMs(target.metric, limit_));
   promises_.push_back(std::move(promise));
   if (promises_.size() > kPromises) promises_.pop_front();

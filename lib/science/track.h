@@ -124,6 +124,7 @@ class LimitTracker {
   };
   struct Promise {  // what the model said at a tick, per target
     double at_s;
+    bool full;  // as many in flight as the limit allows
     std::vector<double> ms;
   };
   double ModelMs(LatencyMetric metric, double concurrency) const;
@@ -131,6 +132,7 @@ class LimitTracker {
   double LeastAttainment(double concurrency) const;
   bool Holds(double concurrency) const;  // every target at its quantile
   int Best() const;
+  int Memory(int least) const;  // requests
   void FollowLevel();
   TrackMove Guard(double now_s);
   TrackMove MoveTo(int limit, const std::string& reason, std::string evidence, double now_s);

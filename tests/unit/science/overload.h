@@ -33,6 +33,7 @@ struct Held {
   double goodput = 0;                          // tokens per second of requests that held the target
   double p90_ms = 0;                           // of admitted requests
   double mean_limit = 0, limit_deviation = 0;  // over the ticks
+  int least_limit = 1 << 20;
   int admitted = 0, refused = 0;
 };
 
@@ -89,6 +90,7 @@ inline Held Serve(const Load& load, LiveLimit& limit) {
       now_s = tick_s;
       tick_s += 1;
       limit.OnTick(static_cast<int>(streams.size()), now_s);
+      held.least_limit = std::min(held.least_limit, limit.limit());
       held.mean_limit += limit.limit(), squares += std::pow(limit.limit(), 2), ++ticks;
       continue;
     }

@@ -166,6 +166,23 @@ TEST(LimitTrackerTest, WavesOfRequestsAreNotTakenForAServerThatChangesItsSpeed) 
   }
 }
 
+// The first to answer wait for the prompts of all the others, and the short answers end first: once, not for as long as the load lasts.
+TEST(LimitTrackerTest, TheArrivalOfACrowdDoesNotLowerTheLimit) {
+  Load load = WavesLoad();
+  load.server.wander = 0;
+  load.sizes.clear();
+  for (int output = 13; output <= 113; output += 10) load.sizes.emplace_back(128, output);
+  load.seconds = 30, load.warm_s = 0;
+  TrackConfig config = ConfigFor(load);
+  config.model.points = {{1, load.server.a_ms + load.server.b_ms}, {64, load.server.a_ms + 64 * load.server.b_ms}};
+  config.believed = config.start = 50;
+  const uint64_t first = Seed(1);
+  for (load.seed = first; load.seed < first + kSeeds; ++load.seed) {
+    TrackedLimit limit(config);
+    EXPECT_GE(Serve(load, limit).least_limit, 41) << "seed " << load.seed;
+  }
+}
+
 // A server whose throughput hardly grows beyond 8 at once, but whose target leaves room for 50; at 16 its ramp was disturbed.
 Load FlatLoad() {
   Load load = BusyLoad();
@@ -264,6 +281,7 @@ TEST(LimitTrackerTest, StartsWhereTheCalibrationSaysThoughTheModelSaysOtherwise)
 
 TEST(LimitTrackerTest, TheGuardCutsAtOnceWhenTheQuantileIsMissed) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
+  for (const double t : {98, 99}) tracker.OnTick(20, t);  // a full limit
   double now_s = 100;
   Feed(tracker, 30, 70, now_s);
   const TrackMove move = tracker.OnTick(20, now_s);
@@ -273,12 +291,21 @@ TEST(LimitTrackerTest, TheGuardCutsAtOnceWhenTheQuantileIsMissed) {
 
 TEST(LimitTrackerTest, StreamsAdmittedBeforeTheLastMoveDoNotFeedTheGuard) {
   LimitTracker tracker(ConfigFor(BusyLoad()));
+  for (const double t : {98, 99}) tracker.OnTick(20, t);  // a full limit
   double now_s = 100;
   Feed(tracker, 30, 70, now_s);
   ASSERT_EQ(tracker.OnTick(20, now_s).limit, 15);
   double before = 100;
   Feed(tracker, 20, 70, before);
-  EXPECT_EQ(tracker.OnTick(15, now_s).limit, 0);
+  EXPECT_NE(tracker.OnTick(15, now_s).reason, "guard");
+}
+
+TEST(LimitTrackerTest, StreamsAdmittedBeforeTheLimitWasFullDoNotFeedTheGuard) {
+  LimitTracker tracker(ConfigFor(BusyLoad()));
+  tracker.OnTick(0, 99);
+  double now_s = 100;
+  Feed(tracker, 30, 200, now_s);
+  EXPECT_EQ(tracker.OnTick(20, now_s).limit, 0);
 }
 
 TEST(LimitTrackerTest, RisesByAnEighthAtMostAtATime) {
