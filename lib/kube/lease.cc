@@ -323,6 +323,7 @@ void LeaderElector::Impl::NoticeClock() {
                "times in status, Events and logs jump; elections and limits go on by the machine's own clock; "
                "certificates and tokens may count as expired, or not valid yet"},
               {"next", "if nobody meant to, look at the node's time service: timedatectl, chronyc tracking"}});
+  if (callbacks.on_clock_set) callbacks.on_clock_set(moved);
 }
 
 absl::StatusOr<LeaseRecord> LeaderElector::Impl::Do(const LeaseMachine::Action& action) {

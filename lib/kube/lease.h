@@ -105,6 +105,8 @@ struct LeaderCallbacks {  // on the elector's thread; may be empty
   // Lost, or released: guarded work must end at once. An operator ends its process.
   std::function<void(const std::string& why)> on_stopped;
   std::function<void(const std::string& holder)> on_new_leader;
+  // The wall clock was set while we ran, by so much; the log has it already.
+  std::function<void(Duration moved)> on_clock_set;
 };
 
 class LeaderElector {

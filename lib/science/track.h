@@ -11,6 +11,9 @@
 //              quantile; below the calibrated limit only if a target asks for it, for X's small differences are noise
 //   guard      always on, trusts no model: the quantile of the last streams above 1.05·target cuts K by up to a quarter
 //
+// A stream counts for spread and guard if the limit was full when it came. A crowd's first streams wait for each other's prompts, once, and
+// the short ones among them end first: neither is what the limit will bring.
+//
 // Under saturation n is K and nothing new could be learned of the shape; so only s moves (knee.md of the research notes:
 // recursive least squares forget the curve). A knee is flat in throughput and steep in misses, so the best K lies where
 // fewer miss than would be allowed. Pure and deterministic; times in seconds. Not thread-safe.

@@ -230,6 +230,10 @@ absl::Status Program::StartElection() {
     LogError("the lease was lost", {{"why", why}, {"next", "this process ends"}});
     _exit(kExitLeaseLost);
   };
+  callbacks.on_clock_set = [this](Duration moved) {
+    const kube::LeaderElector* elector = elector_now_;
+    if (elector != nullptr && elector->IsLeader()) reconciler_->ClockSet(moved);
+  };
   callbacks.on_new_leader = [](const std::string& holder) { LogInfo("leader", {{"holder", holder}}); };
   elector_ = std::make_unique<kube::LeaderElector>(election_.client.get(), lease, boot_clock_, std::move(callbacks),
                                                    &metrics_);

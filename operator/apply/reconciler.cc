@@ -1,5 +1,6 @@
 #include "operator/apply/reconciler.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "lib/base/logging.h"
@@ -149,6 +150,15 @@ void Reconciler::Record(const kube::Object& object, bool warning, std::string re
   LogInfo("event", {{"object", object.key().ToString()}, {"reason", reason}, {"note", note}});
   if (options_.record)
     options_.record({kube::ReferenceTo(object), warning, std::move(reason), "Reconcile", std::move(note)});
+}
+
+void Reconciler::ClockSet(Duration moved) {
+  const std::string note = StrCat(
+      "the wall clock of the operator's node was set by ", std::lround(Seconds(moved)),
+      " s: times in status may jump, the sidecars' certificates may count as expired or not valid yet. If nobody "
+      "meant to, look at the node's time service");
+  for (const kube::ObjectPtr& object : caches_.inference_deployments->List())
+    Record(*object, /*warning=*/true, "ClockSet", note);
 }
 
 void Reconciler::Tell(const kube::Object& object, const Plan& plan, const std::vector<Deed>& deeds,

@@ -48,6 +48,9 @@ class Reconciler {
 
   absl::StatusOr<kube::ReconcileResult> Reconcile(const kube::ObjectKey& key);
 
+  // Tells on every object that the wall clock of the operator's node was set: its times and certificates are judged by it.
+  void ClockSet(Duration moved);
+
   // Inputs as the caches show them now. For tests.
   reconcile::Inputs InputsOf(const kube::Object& object, const api::InferenceDeployment& deployment) const;
 

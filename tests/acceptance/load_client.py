@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import json
 import random
+import statistics
 import time
 
 WORDS = ("the river carried a small boat past green hills where people worked and children sang about summer rain while an old "
@@ -96,6 +97,13 @@ def goodput(records: list[Record], target_ms: float, begin: float, end: float, t
         if r.holds(target_ms, ttft_target_ms) and r.ended > r.started:
             tokens += r.tokens * max(0.0, min(end, r.ended) - max(begin, r.started)) / (r.ended - r.started)
     return tokens / (end - begin)
+
+
+def spread_of(blocks: list[float]) -> float:
+    """How well equal blocks repeat: the nearer neighbour's distance from their median, relative. One block in three may be off, for medians are
+    compared."""
+    middle = statistics.median(blocks)
+    return sorted(abs(b / max(1e-9, middle) - 1) for b in blocks)[min(1, len(blocks) - 1)]
 
 
 def attainment(records: list[Record], target_ms: float) -> tuple[float, float, int]:

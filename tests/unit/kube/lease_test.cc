@@ -289,7 +289,10 @@ TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
     return looks < 10 ? now : now - std::chrono::hours(1);
   };
   testing::internal::CaptureStderr();
-  LeaderElector elector(&client, settings, clock, {.on_stopped = [&](const std::string&) { ++stopped; }});
+  std::vector<long> moves;
+  LeaderElector elector(&client, settings, clock,
+                        {.on_stopped = [&](const std::string&) { ++stopped; },
+                         .on_clock_set = [&](Duration moved) { moves.push_back(std::lround(Seconds(moved))); }});
   elector.Start();
   ASSERT_EQ(enough.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready) << "it stopped renewing";
   EXPECT_TRUE(elector.IsLeader());
@@ -300,6 +303,7 @@ TEST(LeaderElectorTest, AWallClockThatIsSetIsToldOnceAndLosesNothing) {
   ASSERT_NE(told, std::string::npos) << log;
   EXPECT_EQ(log.find("the wall clock was set", told + 1), std::string::npos) << log;
   EXPECT_NE(log.find("by_s=-36"), std::string::npos) << log;
+  EXPECT_EQ(moves, std::vector<long>{-3600});
 }
 
 }  // namespace

@@ -260,6 +260,22 @@ TEST(ConvergenceTest, ADeletedDeploymentLeavesNothing) {
   }
 }
 
+TEST(ConvergenceTest, AClockThatIsSetIsToldOnTheObjectAndChangesNothing) {
+  World world(Seed(1));
+  world.Create();
+  ASSERT_TRUE(world.Settle());
+  world.store.ClearWrites();
+  const size_t before = world.events().size();
+  world.SetWallClock(-std::chrono::hours(1));
+  ASSERT_TRUE(world.Settle());
+  ASSERT_EQ(world.events().size(), before + 1);
+  const kube::Event& event = world.events().back();
+  EXPECT_EQ(event.reason, "ClockSet");
+  EXPECT_EQ(event.regarding.name, kName);
+  EXPECT_NE(event.note.find("was set by -3600 s"), std::string::npos) << event.note;
+  EXPECT_TRUE(world.store.Writes().empty());
+}
+
 TEST(ConvergenceTest, EventsTellTheStoryOnce) {
   World world(Seed(1));
   world.Create();

@@ -143,6 +143,7 @@ class World {
   bool Settle();
   bool Turn();  // all that this operator can do now; false if that is nothing
   void Pass(Duration time) { clock_.Advance(time); }
+  void SetWallClock(Duration by) { reconciler_->ClockSet(by); }
   void Restart();  // of the operator: its memory is gone, its caches are filled anew
 
   std::vector<kube::ObjectPtr> All(const kube::Resource& resource);
