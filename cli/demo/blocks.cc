@@ -14,9 +14,10 @@ using science::Median;
 constexpr double kMaxNoise = 0.12;         // repetitions further apart than this tell nothing
 constexpr double kLatencyTolerance = 1.1;  // held under overload: within 10 % of the target
 constexpr double kMinGoodput = 0.95;       // of the best fixed limit
-constexpr double kMinSeconds = 2, kMaxSeconds = 20;
+constexpr double kLeastSeconds = 2, kMostSeconds = 20;
+constexpr double kWarmUp = 0.5, kMeasured = 2;  // requests
 
-constexpr int kRounds = 3;
+constexpr int kRounds = 5;
 constexpr Arm kFixed[] = {Arm::kReference, Arm::kBelow, Arm::kAbove};
 
 // An arm over its blocks.
@@ -41,8 +42,8 @@ ArmFigures FiguresOf(const std::vector<Measured>& blocks, Arm arm) {
   return figures;
 }
 
-// Of the fixed concurrencies, which Patella is compared with, the one that repeats worst. One block in three may be off: medians are
-// compared, and a median is as good as its nearer neighbour.
+// Of the fixed concurrencies, which Patella is compared with, the one that repeats worst. Medians are compared, so fewer than half of the
+// blocks may be off.
 double NoiseOf(const std::vector<Measured>& blocks) {
   double noise = 0;
   for (const Arm arm : kFixed) {
@@ -52,7 +53,7 @@ double NoiseOf(const std::vector<Measured>& blocks) {
     std::vector<double> apart;
     for (const double value : found) apart.push_back(std::abs(value / median - 1));
     std::sort(apart.begin(), apart.end());
-    noise = std::max(noise, apart[1]);
+    noise = std::max(noise, apart[apart.size() / 2]);
   }
   return noise;
 }
@@ -83,11 +84,6 @@ ReportArm ArmOf(std::string name, const ArmFigures& arm, bool ours) {
 
 }  // namespace
 
-double SecondsOf(const Block& block, double a_ms, double b_ms, int output_tokens, int limit) {
-  const int running = block.arm == Arm::kWith ? limit : block.concurrency;  // the sidecar lets no more in
-  return block.seconds + (a_ms + b_ms * running) * output_tokens / 1e3;
-}
-
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s) {
   const auto scaled = [limit](double factor) { return std::max(1, static_cast<int>(std::lround(factor * limit))); };
   const std::vector<Block> round = {{Arm::kReference, limit},
@@ -101,16 +97,17 @@ std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_to
     else
       all.insert(all.end(), round.rbegin(), round.rend());
   }
-  double fixed_s = 0, measured_s = 0;
+  double warm_up_s = 0, measured_s = 0;
   for (Block& block : all) {
-    block.seconds = 0;
-    const double request_s = SecondsOf(block, a_ms, b_ms, output_tokens, limit);
-    block.seconds = std::clamp(3 * request_s, 8.0, kMaxSeconds);
-    fixed_s += request_s;
+    const int running = block.arm == Arm::kWith ? limit : block.concurrency;  // the sidecar lets no more in
+    const double request_s = (a_ms + b_ms * running) * output_tokens / 1e3;
+    block.warm_up_s = kWarmUp * request_s;
+    block.seconds = std::clamp(kMeasured * request_s, kLeastSeconds, kMostSeconds);
+    warm_up_s += block.warm_up_s;
     measured_s += block.seconds;
   }
-  const double scale = std::min(1.0, (budget_s - fixed_s) / measured_s);
-  for (Block& block : all) block.seconds = std::max(kMinSeconds, block.seconds * scale);
+  const double scale = std::min(1.0, (budget_s - warm_up_s) / measured_s);
+  for (Block& block : all) block.seconds = std::max(kLeastSeconds, block.seconds * scale);
   return all;
 }
 
@@ -138,7 +135,7 @@ Verdict Judge(const std::vector<Measured>& blocks, int limit, double target_ms, 
   const bool rounds_disagree = !shares.empty() && std::ranges::max(shares) >= kMinGoodput;
   std::string noise;
   if (verdict.noise > kMaxNoise) {
-    noise = StrCat("no two of three equal loads agreed within 12 % (", std::lround(100 * verdict.noise), " %)");
+    noise = StrCat("of five equal loads no three agreed within 12 % (", std::lround(100 * verdict.noise), " %)");
   } else if (latency_held && !goodput_held && rounds_disagree) {
     noise = StrCat("the rounds disagree, goodput was ", std::lround(100 * std::ranges::min(shares)), " to ",
                    std::lround(100 * std::ranges::max(shares)), " % of the best");

@@ -20,7 +20,7 @@ enum class Arm {
 struct Block {
   Arm arm = Arm::kReference;
   int concurrency = 1;
-  double seconds = 10;  // measured part
+  double warm_up_s = 2, seconds = 10;  // measured part: behind the warm-up
 };
 
 struct Measured {
@@ -34,19 +34,17 @@ struct Measured {
   double goodput() const { return tokens_per_second * attainment; }
 };
 
-// Three rounds of the arms that are compared, every other one in reverse, so that slow drift of the machine falls on all alike; the load
-// without Patella, which is only shown, comes once. A block lasts about three requests, is shortened when the whole would take longer
-// than `budget_s`, but lasts at least 2 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
+// Five rounds of the arms that are compared, every other one in reverse, so that slow drift of the machine falls on all alike; the load
+// without Patella, which is only shown, comes once. A block warms up for half a request and is measured for two; that part is shortened
+// when the whole would take longer than `budget_s`, but lasts at least 2 s. `a_ms`, `b_ms`: the law; `output_tokens`: of a request.
 std::vector<Block> PlanBlocks(int limit, double a_ms, double b_ms, int output_tokens, double budget_s);
-
-// What a block will take, its warm-up included.
-double SecondsOf(const Block& block, double a_ms, double b_ms, int output_tokens, int limit);
 
 struct Verdict {
   ExitCode code = kOk;
   std::string sentence;
   Tone tone = Tone::kGood;
-  double noise = 0;  // from a fixed arm's median throughput to the next block's, share of the median; the worst arm's
+  double noise =
+      0;  // of a fixed arm's blocks, more than half lie so near to their median throughput, as a share of it; the worst arm's
   double goodput_share =
       0;  // of the best fixed limit: the median over the rounds, each with what was best in the others
   std::vector<ReportArm> arms;

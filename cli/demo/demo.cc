@@ -31,7 +31,7 @@ constexpr auto kGrace = std::chrono::seconds(8);
 struct DemoOptions {
   LocalOptions local;
   std::string report_path = "patella-report.html";
-  double seconds = 215;  // of the whole
+  double seconds = 225;  // of the whole
 };
 
 // The demo in progress.
@@ -120,6 +120,7 @@ absl::StatusOr<Measured> RunBlock(Demo& demo, const Block& block, uint64_t seed)
   loadgen::LoadOptions load;
   load.concurrency = block.concurrency;
   load.shapes = {{workload.input_tokens, workload.output_tokens, 1}};
+  load.warm_up = FromSeconds(block.warm_up_s);
   load.duration = FromSeconds(block.seconds);
   load.pause_when_refused = std::chrono::seconds(1);  // the least that Retry-After can say
   load.seed = seed;
@@ -139,14 +140,13 @@ absl::StatusOr<std::vector<Measured>> RunBlocks(Demo& demo) {
   const double left_s = demo.options.seconds - Seconds(SteadyClock().Now() - demo.begun) - 10;
   const std::vector<Block> blocks = PlanBlocks(demo.view.limit, demo.view.a_ms, demo.view.b_ms, output_tokens, left_s);
   double total_s = 0, done_s = 0;
-  for (const Block& block : blocks)
-    total_s += SecondsOf(block, demo.view.a_ms, demo.view.b_ms, output_tokens, demo.view.limit);
+  for (const Block& block : blocks) total_s += block.warm_up_s + block.seconds;
   std::vector<Measured> measured;
   for (size_t i = 0; i < blocks.size(); ++i) {
     demo.progress->Show(done_s / total_s, NameOf(blocks[i].arm, blocks[i].concurrency));
     PATELLA_ASSIGN_OR_RETURN(const Measured block, RunBlock(demo, blocks[i], 1000 + i));
     measured.push_back(block);
-    done_s += SecondsOf(blocks[i], demo.view.a_ms, demo.view.b_ms, output_tokens, demo.view.limit);
+    done_s += blocks[i].warm_up_s + blocks[i].seconds;
   }
   return measured;
 }
@@ -179,10 +179,10 @@ void FillReport(const Demo& demo, const Verdict& verdict, Report* report) {
                      {"without Patella", StrCat(Number(verdict.arms[1].p90_ms), " ms")},
                      {"goodput of the best", StrCat(Number(100 * verdict.goodput_share), " %")}};
   report->how.emplace_back("load",
-                           "closed loop, three rounds of interleaved blocks, every other one in reverse order; refused "
+                           "closed loop, five rounds of interleaved blocks, every other one in reverse order; refused "
                            "clients wait about 1 s (Retry-After)");
   report->how.emplace_back(
-      "noise", StrCat("two of three blocks of the same fixed load agree within ", Number(100 * verdict.noise), " %"));
+      "noise", StrCat("three of five blocks of the same fixed load agree within ", Number(100 * verdict.noise), " %"));
   report->next_commands = {
       StrCat(OwnCommand(), " up -f ", file),
       "curl http://127.0.0.1:8081/metrics    # while it is up; the status page is on the same port",

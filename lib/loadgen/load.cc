@@ -93,6 +93,7 @@ class LoadImpl final : public Load {
   void BeginClosed() {
     result_.concurrency = options_.concurrency;
     warming_ = options_.concurrency;
+    if (options_.warm_up > Duration::zero()) warm_timer_ = loop_.After(options_.warm_up, [this] { BeginMeasured(); });
     for (int i = 0; i < options_.concurrency; ++i) {
       double whole = 0;
       Send(PickShape(), i, Now(), /*measured=*/false, 1 - std::modf((i + 0.5) * kGoldenRatio, &whole));
@@ -184,10 +185,14 @@ class LoadImpl final : public Load {
     SendNext(flight.client, flight.record.ok());
   }
 
-  // The measured part begins once each client has seen one answer.
   void Warmed(int client) {
-    if (!warm_clients_.insert(client).second) return;
-    if (--warming_ == 0) result_.window_begin_s = Now();
+    if (options_.warm_up > Duration::zero() || !warm_clients_.insert(client).second) return;
+    if (--warming_ == 0) BeginMeasured();
+  }
+
+  void BeginMeasured() {
+    warming_ = 0;
+    result_.window_begin_s = Now();
   }
 
   void SendNext(int client, bool after_success) {
@@ -237,6 +242,7 @@ class LoadImpl final : public Load {
     for (auto& [id, flight] : flights_) flight.call->Abandon();
     sweep_.reset();
     pauses_.clear();
+    warm_timer_.reset();
     if (!late_ms_.empty()) {
       std::sort(late_ms_.begin(), late_ms_.end());
       result_.late_ms_p99 = late_ms_[static_cast<size_t>(0.99 * static_cast<double>(late_ms_.size() - 1))];
@@ -255,7 +261,7 @@ class LoadImpl final : public Load {
   std::unique_ptr<http::Client> client_;
   const TimePoint begun_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  std::unique_ptr<http::Loop::Timer> sweep_, arrival_timer_;
+  std::unique_ptr<http::Loop::Timer> sweep_, arrival_timer_, warm_timer_;
   std::map<int, std::unique_ptr<http::Loop::Timer>> pauses_;
   std::map<int, Flight> flights_;
   std::vector<double> arrivals_, late_ms_;

@@ -30,6 +30,8 @@ struct LoadOptions {
   std::vector<RequestShape> shapes = {RequestShape{}};
   int max_requests = 0;  // measured ones, in a closed loop without refusals while others are answered; 0: no such bound
   Duration duration{};   // of the measured part; 0: no such bound. At least one of the two must be given
+  // When the measured part of a closed loop begins; 0: once each client has seen one answer. First answers are never measured.
+  Duration warm_up{};
   Duration timeout = std::chrono::seconds(120);  // of one request; it is then cancelled and recorded as failed
   // Of a closed loop's client after a 429, in the mean: half to one and a half of it, else all who were refused together come back
   // together, and what was free in between stays empty.

@@ -89,6 +89,24 @@ TEST(LoadTest, TheFirstAnswersAreOfAllLengthsAlsoWhereFewAreLetIn) {
   for (size_t i = 0; i < lengths.size(); ++i) EXPECT_NEAR(lengths[i], 10 * static_cast<double>(i) + 5, 10) << i;
 }
 
+TEST(LoadTest, AWarmUpOfGivenLengthMeasuresNoFirstAnswers) {
+  const Ran run = RunAgainst({}, {.concurrency = 6,
+                                  .shapes = {{.input_tokens = 10, .output_tokens = 60}},
+                                  .duration = std::chrono::milliseconds(200),
+                                  .warm_up = std::chrono::milliseconds(30)});
+  ASSERT_TRUE(run.result.status.ok()) << run.result.status;
+  EXPECT_GE(run.result.window_begin_s, 0.03);
+  EXPECT_GE(run.result.window_end_s - run.result.window_begin_s, 0.2);
+  int measured = 0;
+  for (const RequestRecord& record : run.result.records) {
+    if (!record.measured) continue;
+    ++measured;
+    EXPECT_EQ(record.output_tokens, 60);
+    EXPECT_GE(record.end_s, run.result.window_begin_s);
+  }
+  EXPECT_GT(measured, 0);
+}
+
 // Else a limit that turns most clients away at once would end the load before it has answered anybody.
 TEST(LoadTest, RefusalsBesideAnsweredRequestsAreCountedApart) {
   const Ran run = RunAgainst({.refuse_above = 1}, {.concurrency = 8,
