@@ -3,6 +3,7 @@
 set -euo pipefail
 page=$1 out=$2 size=${3:-1200x1000}
 [[ $page == *://* ]] || page="file://$(realpath "$page")"
+command -v chromium >/dev/null || { echo "no chromium: tools/setup/install.sh pictures" >&2; exit 1; }
 profile=$(mktemp -d)
 trap 'rm -rf "$profile"' EXIT
 # Chromium's own sandbox refuses root; the page is ours.
