@@ -16,7 +16,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <cstdio>
-#include <future>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -334,13 +333,11 @@ class CpprestTransport final : public HttpTransport {
     family_ = FamilyOf(host);
   }
 
-  // Waits until its idle connections are closed: a program that ends right after leaves none of them to the io thread.
+  // Waits until its connections are closed, those of streams that were just cancelled too: a program that ends right after leaves none of them
+  // to the io thread.
   ~CpprestTransport() override {
     shared_client_.reset();
-    if (OnIoThread()) return;
-    const auto closed = std::make_shared<std::promise<void>>();
-    Post([closed] { closed->set_value(); });
-    closed->get_future().wait_for(std::chrono::seconds(5));
+    if (!OnIoThread()) open_->WaitForNone(std::chrono::seconds(5));
   }
 
   absl::Status Prepare() { return Tls().status(); }
@@ -366,6 +363,28 @@ class CpprestTransport final : public HttpTransport {
       ready.notify_all();
     }
     void GiveUp() { Set(ConnectionError(ConnectionFailure::kCancelled, "given up: this client was closed"), {}); }
+  };
+
+  // The library's clients that are not yet gone.
+  class Open {
+   public:
+    void Add() {
+      const std::lock_guard lock(mutex_);
+      ++count_;
+    }
+    void Remove() {
+      const std::lock_guard lock(mutex_);
+      if (--count_ == 0) none_.notify_all();
+    }
+    void WaitForNone(Duration at_most) {
+      std::unique_lock lock(mutex_);
+      none_.wait_for(lock, at_most, [this] { return count_ == 0; });
+    }
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable none_;
+    int count_ = 0;
   };
 
   absl::StatusOr<std::shared_ptr<const TlsContext>> Tls();
@@ -396,6 +415,7 @@ class CpprestTransport final : public HttpTransport {
   std::shared_ptr<const TlsContext> tls_;
   std::shared_ptr<http_client> shared_client_;  // its pool keeps connections; replaced with tls_
   std::set<std::shared_ptr<Outcome>> calls_;    // in progress
+  const std::shared_ptr<Open> open_ = std::make_shared<Open>();
   bool calls_ended_ = false;
 };
 
@@ -435,8 +455,14 @@ absl::StatusOr<std::shared_ptr<http_client>> CpprestTransport::MakeClient(Durati
         if (!error) SetSocketOptions(socket.native_handle(), options);
       });
   try {
-    return std::shared_ptr<http_client>(new http_client(base_, config),
-                                        [](http_client* client) { Post([client] { delete client; }); });
+    auto client = std::make_unique<http_client>(base_, config);
+    open_->Add();
+    return std::shared_ptr<http_client>(client.release(), [open = open_](http_client* gone) {
+      Post([gone, open] {
+        delete gone;
+        open->Remove();
+      });
+    });
   } catch (const std::exception& error) {
     return absl::InvalidArgumentError(StrCat(credentials_->access().server, ": ", error.what()));
   }
