@@ -109,7 +109,7 @@ cluster-programs: setup-demo
 	@tools/setup/kubernetes.sh node >/dev/null
 
 .PHONY: accept
-accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (10 minutes)
+accept: programs model ## Confirm the learned limit with an independent client, and hold it at three times the load (17 minutes)
 	@PATELLA_BIN=$(CURDIR)/$(BUILD)/bin python3 tests/acceptance/accept.py
 
 .PHONY: bench-engine

@@ -95,8 +95,7 @@ class LoadImpl final : public Load {
     warming_ = options_.concurrency;
     if (options_.warm_up > Duration::zero()) warm_timer_ = loop_.After(options_.warm_up, [this] { BeginMeasured(); });
     for (int i = 0; i < options_.concurrency; ++i) {
-      double whole = 0;
-      Send(PickShape(), i, Now(), /*measured=*/false, 1 - std::modf((i + 0.5) * kGoldenRatio, &whole));
+      Send(PickShape(), i, Now(), /*measured=*/false, 1 - std::fmod((i + 0.5) * kGoldenRatio, 1));
     }
   }
 

@@ -14,8 +14,8 @@ constexpr double kLevelShare = 0.5;   // of the limit in flight, from which gaps
 constexpr double kLevelMemory_s = 3;  // of s; a tick is a second
 constexpr int kLeastTokens = 50;      // a tick with fewer tells nothing
 constexpr int kStreamsMemory = 80;    // of a spread, at least
-constexpr int kWavesMemory =
-    3;  // those in flight together tell little, the first of them to end are the short ones: these times the limit
+// Times the limit: those in flight together tell little more than one, and the first of them to end are the short ones.
+constexpr int kWavesMemory = 3;
 constexpr int kPayloadMemory = 50;        // requests; of in and out, at least
 constexpr int kPriorStreams = 10;         // what the calibration counts for in a spread
 constexpr double kPriorDeviation = 0.03;  // of ln(time per output token); first tokens scatter ten times as much
